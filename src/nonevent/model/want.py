@@ -1,0 +1,149 @@
+"""What a host is wanted to do: the one input of ``apply``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from nonevent.model.manifest import Manifest, manifest_from
+from nonevent.model.parse import parse
+from nonevent.model.service import NAME, NAME_IN_WORDS
+
+if TYPE_CHECKING:
+    from nonevent.model.parse import Table
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deploy:
+    """A new release of an artifact whose layers, config and secrets are on the host."""
+
+    manifest: Manifest
+    config: int
+    secrets: int
+    ref: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollback:
+    """A release that is on the host; None is the previous good one."""
+
+    release: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """The release that the ledger names as current; also what a host does after a crash."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Nothing of the app runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prune:
+    """Nothing else changes, and what is no longer needed is removed."""
+
+
+Goal = Deploy | Rollback | Start | Stop | Prune
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Want:
+    """A goal, and what goes with it."""
+
+    app: str
+    environment: str
+    goal: Goal
+    ledger: int | None = None
+    """The ledger's count that the goal was chosen by; a host that has moved on refuses it."""
+    address: str = "127.0.0.1"
+    port: int | None = None
+    """The TCP port of the embedded front; None where a proxy stands in front."""
+    by: str = ""
+    reason: str = ""
+    keep: int = 5
+    """How many good releases stay on disk beside the current one."""
+    keep_failed: int = 2
+
+    def as_dict(self) -> dict[str, object]:
+        """The want as JSON."""
+        goal: dict[str, object]
+        match self.goal:
+            case Deploy(manifest=manifest, config=config, secrets=secrets, ref=ref):
+                goal = {"do": "deploy", "manifest": manifest.as_dict(), "config": config,
+                        "secrets": secrets, "ref": ref}  # fmt: skip
+            case Rollback(release=release):
+                goal = {"do": "rollback", "release": release}
+            case Start():
+                goal = {"do": "start"}
+            case Stop():
+                goal = {"do": "stop"}
+            case Prune():
+                goal = {"do": "prune"}
+            case _:
+                assert_never(self.goal)
+        return {
+            "format": FORMAT,
+            "app": self.app,
+            "environment": self.environment,
+            "goal": goal,
+            "ledger": self.ledger,
+            "address": self.address,
+            "port": self.port,
+            "by": self.by,
+            "reason": self.reason,
+            "keep": self.keep,
+            "keep_failed": self.keep_failed,
+        }
+
+
+def read_want(raw: object) -> Want:
+    """The want in decoded JSON.
+
+    Raises:
+        FormatInvalid: with every key that is wrong.
+    """
+    return parse("the want", raw, _want)
+
+
+def _want(table: Table) -> Want:
+    table.number("format", least=1, most=FORMAT)
+    want = Want(
+        app=table.text("app", pattern=NAME, expected=NAME_IN_WORDS),
+        environment=table.text("environment", pattern=NAME, expected=NAME_IN_WORDS),
+        goal=_goal(table.table("goal", required=True)),
+        ledger=table.maybe_number("ledger"),
+        address=table.text("address", "127.0.0.1"),
+        port=table.maybe_number("port"),
+        by=table.text("by", ""),
+        reason=table.text("reason", ""),
+        keep=table.number("keep", 5, least=1),
+        keep_failed=table.number("keep_failed", 2),
+    )
+    table.done()
+    return want
+
+
+def _goal(table: Table) -> Goal:
+    goal: Goal
+    match table.choice("do", ("deploy", "rollback", "start", "stop", "prune")):
+        case "deploy":
+            goal = Deploy(
+                manifest=manifest_from(table.table("manifest", required=True)),
+                config=table.number("config"),
+                secrets=table.number("secrets"),
+                ref=table.text("ref", ""),
+            )
+        case "rollback":
+            goal = Rollback(release=table.maybe_number("release"))
+        case "start":
+            goal = Start()
+        case "stop":
+            goal = Stop()
+        case _:
+            goal = Prune()
+    table.done()
+    return goal
