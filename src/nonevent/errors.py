@@ -40,7 +40,7 @@ The number is the exit code. The code in the middle is stable: scripts may rely 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 
 class NoneventError(Exception):
@@ -90,7 +90,7 @@ def from_dict(raw: dict[str, object]) -> NoneventError:
 def _by_code(root: type[NoneventError]) -> dict[str, type[NoneventError]]:
     found = {root.code: root}
     for child in root.__subclasses__():
-        found |= _by_code(cast("type[NoneventError]", child))
+        found |= _by_code(child)
     return found
 
 

@@ -118,7 +118,7 @@ class Table:
 
     def flag(self, key: str, default: bool | None = None) -> bool:
         """True or false."""
-        return self._get(key, (bool,), default, False)  # noqa: FBT003
+        return self._get(key, (bool,), default, False)
 
     def seconds(self, key: str, default: float | None = None) -> float:
         """A duration written as ``"30s"``; in seconds."""
