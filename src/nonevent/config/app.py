@@ -1,0 +1,86 @@
+"""The values of a project's configuration: the app, how it is built, where it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nonevent.errors import UsageError
+from nonevent.model.parse import did_you_mean
+
+if TYPE_CHECKING:
+    from nonevent.model.service import Service
+
+LOCAL = "local"
+"""The environment that always exists: this machine."""
+LOCAL_PORT = 8000
+
+Variables = tuple[tuple[str, str], ...]
+"""Names and values, sorted by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """How the artifact is made from a commit. Paths are relative to the project's folder."""
+
+    commands: tuple[str, ...] = ()
+    """Asset commands, run in the commit's tree with the release's interpreter first in PATH."""
+    static: str = ""
+    """The folder that holds the static files after the commands; empty if there are none."""
+    exclude: tuple[str, ...] = ()
+    """Files and folders that are left out of the artifact."""
+    lock: str = ""
+    """The lock file; empty where the project has only one."""
+    groups: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
+    env: Variables = ()
+    """For the commands, beside the app's own ``[env]``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """A place where the app runs. ``port`` is that of the embedded front, if there is one."""
+
+    name: str
+    hosts: tuple[str, ...] = ()
+    """As ``ssh`` takes them; empty for this machine."""
+    address: str = "127.0.0.1"
+    port: int | None = None
+    keep: int = 5
+    """How many good releases stay on disk beside the current one."""
+    keep_failed: int = 2
+    env: Variables = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """All that ``nonevent.toml`` says."""
+
+    app: str
+    python: str = ""
+    """``3.12`` or ``3.12.4``; empty where the project's own files decide."""
+    build: Build = Build()
+    release: tuple[str, ...] = ()
+    """Commands that run once, before the switch, with the new release's interpreter."""
+    services: tuple[Service, ...] = ()
+    """In the order of the file."""
+    required: tuple[str, ...] = ()
+    """Variables that every environment must define."""
+    env: Variables = ()
+    environments: tuple[Environment, ...] = (Environment(name=LOCAL, port=LOCAL_PORT),)
+
+    def environment(self, name: str) -> Environment:
+        """The environment of that name.
+
+        Raises:
+            UsageError: naming those that there are.
+        """
+        known = {each.name: each for each in self.environments}
+        if name in known:
+            return known[name]
+        near = did_you_mean(name, tuple(known))
+        raise UsageError(
+            f"there is no environment `{name}`",
+            context=("environments: " + ", ".join(known),),
+            hint=near or f"add [environments.{name}] with its hosts to the configuration",
+        )

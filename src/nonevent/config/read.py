@@ -1,0 +1,218 @@
+"""The parser of ``nonevent.toml`` and of ``[tool.nonevent]`` in ``pyproject.toml``."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nonevent.config.app import LOCAL, LOCAL_PORT, App, Build, Environment
+from nonevent.config.command import ANYWHERE, placeholder_fault, words_fault
+from nonevent.config.env import EXPECTED, is_variable, read_env
+from nonevent.config.services import read_services
+from nonevent.errors import ConfigInvalid, ConfigMissing, Problem, UsageError
+from nonevent.model.parse import Table, shown
+from nonevent.model.service import NAME, NAME_IN_WORDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NONEVENT = "nonevent.toml"
+PYPROJECT = "pyproject.toml"
+FILES = (NONEVENT, PYPROJECT)
+"""The files that may hold the configuration, beside each other in the project's folder."""
+
+_HOST = r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9_][A-Za-z0-9_.:-]*"
+_PYTHON = r"3\.\d{1,2}(\.\d{1,2})?"
+
+
+def load(folder: Path) -> App:
+    """The configuration of the project in a folder.
+
+    Raises:
+        ConfigMissing: where there is none.
+        ConfigInvalid: with every mistake.
+        UsageError: where both files hold one, or a file is not text.
+    """
+    texts: dict[str, str] = {}
+    for name in FILES:
+        try:
+            texts[name] = (folder / name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{folder / name} cannot be read: {error}") from error
+    return app_among(texts, where=str(folder))
+
+
+def app_among(texts: Mapping[str, str], *, where: str) -> App:
+    """The configuration in those of :data:`FILES` that there are, by name.
+
+    ``where`` says in an error what was searched, e.g. a folder or a commit.
+
+    Raises:
+        ConfigMissing, ConfigInvalid, UsageError: as for :func:`load`.
+    """
+    in_pyproject = PYPROJECT in texts and has_table(texts[PYPROJECT])
+    if NONEVENT in texts and in_pyproject:
+        raise UsageError(
+            f"the configuration is in both {NONEVENT} and [tool.nonevent] of {PYPROJECT}",
+            hint="keep one of them",
+        )
+    if NONEVENT in texts:
+        return read_app(texts[NONEVENT], NONEVENT)
+    if in_pyproject:
+        return read_app(texts[PYPROJECT], PYPROJECT)
+    raise ConfigMissing(
+        f"there is no {NONEVENT} in {where}, and no [tool.nonevent] in a {PYPROJECT}",
+        hint="nonevent init",
+    )
+
+
+def has_table(pyproject: str) -> bool:
+    """Whether the text of a ``pyproject.toml`` has a ``[tool.nonevent]``, even where broken."""
+    try:
+        tool = tomllib.loads(pyproject).get("tool")
+    except tomllib.TOMLDecodeError:
+        return bool(re.search(r"^\s*\[tool\.nonevent\b", pyproject, re.MULTILINE))
+    return isinstance(tool, dict) and "nonevent" in tool
+
+
+def read_app(text: str, file: str) -> App:
+    """The configuration in the text of ``file``, whose name decides where in it to look.
+
+    Raises:
+        ConfigInvalid: with every mistake, or the line where the file stops being TOML.
+    """
+    try:
+        raw: object = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigInvalid(file, (_syntax(error),)) from error
+    path = ""
+    if Path(file).name == PYPROJECT:
+        path = "tool.nonevent"
+        for key in path.split("."):
+            raw = raw.get(key) if isinstance(raw, dict) else None
+    problems: list[Problem] = []
+    if isinstance(raw, dict):
+        app = _app(Table(raw, path, problems))
+        if not problems:
+            return app
+    else:
+        problems.append(Problem(where=path, found=shown(raw), expected="a table"))
+    raise ConfigInvalid(file, tuple(problems))
+
+
+def _syntax(error: tomllib.TOMLDecodeError) -> Problem:
+    match = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|(end of document))\)", str(error))
+    if match is None:
+        return Problem(where="", found=str(error), expected="TOML")
+    where = match[4] or f"line {match[2]}, column {match[3]}"
+    message = match[1]
+    return Problem(where=where, found=message[0].lower() + message[1:], expected="TOML")
+
+
+def _app(table: Table) -> App:
+    app = App(
+        app=table.text("app", pattern=NAME, expected=NAME_IN_WORDS),
+        python=table.text("python", "", pattern=_PYTHON, expected='a version such as "3.12"'),
+        build=_build(table.table("build")),
+        release=_commands(table, "release", ANYWHERE),
+        services=read_services(table.table("services")),
+        required=_required(table),
+        env=read_env(table),
+        environments=_environments(table.table("environments")),
+    )
+    table.done()
+    return app
+
+
+def _required(table: Table) -> tuple[str, ...]:
+    names = table.texts("require")
+    for name in names:
+        if not is_variable(name):
+            table.problem("require", expected=EXPECTED, found=shown(name))
+    return tuple(dict.fromkeys(names))
+
+
+def _commands(table: Table, key: str, placeholders: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Commands in a list; where ``placeholders`` is None, braces mean nothing in them."""
+    commands = table.texts(key)
+    for number, command in enumerate(commands):
+        where = f"{key}[{number}]"
+        if fault := words_fault(command):
+            table.problem(where, expected="words as a shell reads them", found=fault)
+        elif placeholders is not None and (fault := placeholder_fault(command, placeholders)):
+            known = " ".join(f"{{{name}}}" for name in placeholders)
+            table.problem(where, expected=f"only the placeholders {known}", found=fault)
+    return commands
+
+
+def _build(table: Table) -> Build:
+    build = Build(
+        commands=_commands(table, "commands", None),
+        static=table.text("static", ""),
+        exclude=table.texts("exclude"),
+        lock=table.text("lock", ""),
+        groups=table.texts("groups"),
+        extras=table.texts("extras"),
+        env=read_env(table),
+    )
+    for key, value in (("static", build.static), ("lock", build.lock)):
+        if value and not _stays_inside(value):
+            table.problem(key, expected="a path within the project's folder")
+    for number, value in enumerate(build.exclude):
+        if not _stays_inside(value):
+            table.problem(f"exclude[{number}]", expected="a path within the project's folder",
+                          found=shown(value))  # fmt: skip
+    table.done()
+    return build
+
+
+def _stays_inside(path: str) -> bool:
+    parts = path.rstrip("/").split("/")
+    return bool(path) and not any(part in ("", ".", "..") for part in parts) and "\0" not in path
+
+
+def _environments(table: Table) -> tuple[Environment, ...]:
+    found = []
+    if not table.has(LOCAL):
+        found.append(Environment(name=LOCAL, port=LOCAL_PORT))
+    for name in table.raw:
+        if not re.fullmatch(NAME, name):
+            table.problem(name, expected=NAME_IN_WORDS, found=f"the name `{name}`")
+        found.append(_environment(name, table.table(name)))
+    return tuple(found)
+
+
+def _environment(name: str, table: Table) -> Environment:
+    standard = Environment(name=name)
+    hosts = table.texts("hosts")
+    if name == LOCAL and hosts:
+        table.problem("hosts", expected=f"no hosts: `{LOCAL}` is this machine")
+    elif name != LOCAL and not table.raw.get("hosts"):
+        table.problem("hosts", expected='a list of hosts, as ssh takes them: ["web1.example.com"]')
+    for number, host in enumerate(hosts):
+        if not re.fullmatch(_HOST, host):
+            table.problem(f"hosts[{number}]", expected="a host, as ssh takes it", found=shown(host))
+        elif host in hosts[:number]:
+            table.problem(f"hosts[{number}]", expected="each host once", found=shown(host))
+    environment = Environment(
+        name=name,
+        hosts=hosts,
+        address=table.text("address", standard.address, pattern=r"[0-9A-Za-z.:-]+",
+                           expected="an address of this host to listen on"),
+        port=_port(table, name),
+        keep=table.number("keep", standard.keep, least=1, most=1000),
+        keep_failed=table.number("keep_failed", standard.keep_failed, most=1000),
+        env=read_env(table),
+    )  # fmt: skip
+    table.done()
+    return environment
+
+
+def _port(table: Table, name: str) -> int | None:
+    if name == LOCAL:
+        return table.number("port", LOCAL_PORT, least=1, most=65535)
+    return table.number("port", least=1, most=65535) if table.has("port") else None
