@@ -1,0 +1,200 @@
+"""The artifact: one file that ordinary tools open, and that nothing in it is believed of.
+
+A tar in zstd: ``manifest.json``, the file list of each layer, then the files in the order of the
+lists. Each part is a zstd frame of its own, so the packed deps layer is copied, not packed anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nonevent.build import tar
+from nonevent.build.cache import publish
+from nonevent.build.stream import Stream
+from nonevent.build.zstd import compressing, decompressing
+from nonevent.errors import ArtifactInvalid, FormatInvalid
+from nonevent.model.manifest import (
+    LAYERS,
+    File,
+    Layer,
+    LayerRef,
+    Link,
+    Manifest,
+    read_layer,
+    read_manifest,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from io import BufferedReader
+    from pathlib import Path
+
+    from nonevent.build.zstd import Zstd
+
+LARGEST_MANIFEST = 4 << 20
+LARGEST_LIST = 256 << 20
+"""Bytes; a list has about 200 per file."""
+_CHUNK = 1 << 20
+
+
+def write(
+    folder: Path, manifest: Manifest, layers: tuple[Layer, ...], parts: tuple[Path, ...]
+) -> Path:
+    """Write an artifact into a folder, whole or not at all; its path.
+
+    ``parts`` are the packed layers, in the order of ``layers``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / manifest.filename
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".part", delete=False) as out:
+        beside = folder / out.name
+        try:
+            with compressing(out) as head:
+                _write_member(head, "manifest.json", manifest.encoded())
+                for layer in layers:
+                    _write_member(head, f"layers/{layer.name}.json", layer.encoded())
+            for part in parts:
+                with part.open("rb") as packed:
+                    shutil.copyfileobj(packed, out, _CHUNK)
+            with compressing(out) as end:
+                end.write(tar.END)
+            out.flush()
+            beside.chmod(0o644)
+            publish(beside, file)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+    return file
+
+
+def _write_member(out: Zstd, path: str, content: bytes) -> None:
+    out.write(tar.header(path, size=len(content)) + content + tar.padding(len(content)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """What an artifact says of itself; its files are read when they are asked for."""
+
+    path: Path
+    manifest: Manifest
+    layers: tuple[Layer, ...]
+
+    @classmethod
+    def open(cls, path: Path) -> Artifact:
+        """Read the manifest and the file lists.
+
+        Raises:
+            ArtifactInvalid: where they are damaged, do not fit each other, or lead outside.
+        """
+        with _reading(path) as stream:
+            return _read_head(path, stream)
+
+    def layer(self, name: str) -> Layer | None:
+        """The file list of a layer, or None."""
+        return next((layer for layer in self.layers if layer.name == name), None)
+
+    def contents(self, names: tuple[str, ...]) -> Iterator[tuple[str, File, BufferedReader]]:
+        """Each regular file of some layers, in order, as layer name, entry and its bytes.
+
+        The bytes can be read until the next file is asked for. What follows the last wanted
+        layer is not read.
+
+        Raises:
+            ArtifactInvalid: as soon as something is not what the list says.
+        """
+        wanted = {name for name in names if self.layer(name)}
+        with _reading(self.path) as stream:
+            if _read_head(self.path, stream) != self:
+                raise ArtifactInvalid(f"{self.path.name} changed while it was read")
+            for layer in self.layers:
+                if not wanted:
+                    return
+                for file, body in _members(layer, stream):
+                    if layer.name in wanted:
+                        yield layer.name, file, body
+                wanted.discard(layer.name)
+
+
+def verify(path: Path) -> Artifact:
+    """Read an artifact to its end and hash every file.
+
+    Raises:
+        ArtifactInvalid: for the first thing that is not as its lists say.
+    """
+    with _reading(path) as stream:
+        artifact = _read_head(path, stream)
+        for layer in artifact.layers:
+            for file, body in _members(layer, stream):
+                if hashlib.file_digest(body, "sha256").hexdigest() != file.digest:
+                    raise ArtifactInvalid(
+                        f"{layer.name}/{file.path} is not what the list says",
+                        hint="build or fetch the artifact again",
+                    )
+        stream.end()
+    return artifact
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Stream]:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise ArtifactInvalid(f"{path} cannot be read: {error.strerror}") from error
+    with file, decompressing(file) as source:
+        yield Stream(source, path.name)
+
+
+def _read_head(path: Path, stream: Stream) -> Artifact:
+    raw = stream.member("manifest.json", LARGEST_MANIFEST)
+    try:
+        manifest = read_manifest(raw)
+    except FormatInvalid as error:
+        raise _invalid(path, error) from error
+    if manifest.encoded() != raw:
+        raise ArtifactInvalid(f"{path.name} has a manifest in another spelling than its own")
+    order = tuple(ref.name for ref in manifest.layers)
+    if order != tuple(name for name in LAYERS if name in order):
+        raise ArtifactInvalid(f"{path.name} has its layers in another order than {LAYERS}")
+    layers = tuple(_read_list(path, stream, ref) for ref in manifest.layers)
+    return Artifact(path=path, manifest=manifest, layers=layers)
+
+
+def _read_list(path: Path, stream: Stream, ref: LayerRef) -> Layer:
+    """A layer's file list, which must be the one that the manifest names by digest."""
+    raw = stream.member(f"layers/{ref.name}.json", LARGEST_LIST)
+    if hashlib.sha256(raw).hexdigest() != ref.digest:
+        raise ArtifactInvalid(
+            f"{path.name} has another file list of the {ref.name} layer than its manifest names"
+        )
+    try:
+        layer = read_layer(raw)
+    except FormatInvalid as error:
+        raise _invalid(path, error) from error
+    if layer.ref != ref:
+        raise ArtifactInvalid(
+            f"{path.name}: the manifest lies about the {ref.name} layer",
+            context=(f"it says {ref}", f"the list has {layer.ref}"),
+        )
+    return layer
+
+
+def _invalid(path: Path, error: FormatInvalid) -> ArtifactInvalid:
+    return ArtifactInvalid(f"{path.name}: {error.message}", context=error.context[:30])
+
+
+def _members(layer: Layer, stream: Stream) -> Iterator[tuple[File, BufferedReader]]:
+    """The files of a layer as they stand in the stream; links are compared and passed over."""
+    for entry in layer.entries:
+        where = f"{layer.name}/{entry.path}"
+        match entry:
+            case Link(target=target):
+                stream.expect(where, tar.header(where, link=target))
+            case File(mode=mode, size=size):
+                stream.expect(where, tar.header(where, mode=mode, size=size))
+                with stream.body(size) as body:
+                    yield entry, body

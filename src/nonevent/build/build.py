@@ -1,0 +1,232 @@
+"""Building: from a commit to an artifact."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from nonevent.build.app import AppLayer, finish, install_local, open_workshop, run_commands
+from nonevent.build.artifact import Artifact, write
+from nonevent.build.cache import scratch, write_beside
+from nonevent.build.deps import Deps, build_deps
+from nonevent.build.event import Noticed, phase
+from nonevent.build.lock.base import Project
+from nonevent.build.lock.kinds import find_lock, lock_digest, read_lock
+from nonevent.build.process import clean_environment
+from nonevent.build.python import Interpreter, find_python, wanted
+from nonevent.build.source import Source, export, find_source
+from nonevent.build.uv import uv_version
+from nonevent.config.read import FILES, NONEVENT, app_among
+from nonevent.errors import ArtifactInvalid, ConfigMissing, ConfigNotCommitted
+from nonevent.model.manifest import Manifest, Python
+from nonevent.model.parse import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from nonevent.build.event import Report
+    from nonevent.build.lock.base import Locked
+    from nonevent.config.app import App
+
+FORMAT = 1
+"""Counts up when the same input gives another artifact."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is to be built, from what, and where it goes."""
+
+    project: Path
+    output: Path
+    cache: Path
+    """``$XDG_CACHE_HOME/nonevent``; may be removed at any time."""
+    ref: str = "HEAD"
+    dirty: bool = False
+    """Whether the working tree's changes are taken along."""
+    environ: Mapping[str, str] = field(default_factory=dict)
+    """The environment of the caller, of which little is passed on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """An artifact, and whether it was there already."""
+
+    path: Path
+    manifest: Manifest
+    reused: bool
+
+
+def build(request: Request, report: Report) -> Built:
+    """The artifact of a commit; nothing is made where it is there already.
+
+    Raises:
+        UsageError: where the project, its lock or its configuration cannot be built from.
+        BuildFailed: where a step failed; nothing is left behind.
+    """
+    cache = request.cache.absolute()
+    cache.mkdir(parents=True, exist_ok=True)
+    env = clean_environment(request.environ)
+    # A wheel that was built with other flags must not come from the cache of other projects.
+    env.setdefault("UV_CACHE_DIR", str(cache / "uv"))
+    source = find_source(request.project, ref=request.ref, dirty=request.dirty, env=env)
+    app = _configuration(source)
+    _notice_changes(source, report)
+    want = wanted(app.python, source.text(".python-version"), source.text("pyproject.toml"))
+    python = find_python(want, env=env, scratch=cache)
+    record = cache / "artifacts" / f"{_key(source, python)[:32]}.json"
+    if not source.dirty and (known := _known(record, request.output)):
+        return known
+    with scratch(cache) as work:
+        job = _Job(
+            request=request, source=source, app=app, python=python, env=env, cache=cache, work=work
+        )
+        built = _build(job, report)
+    if not source.dirty:
+        record.parent.mkdir(exist_ok=True)
+        size = built.path.stat().st_size
+        write_beside(record, canonical({"name": built.path.name, "size": size}))
+    return built
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """What all phases of one build share."""
+
+    request: Request
+    source: Source
+    app: App
+    python: Interpreter
+    env: dict[str, str]
+    cache: Path
+    work: Path
+
+
+def _build(job: _Job, report: Report) -> Built:
+    with phase(report, "source", f"{job.source.commit[:7]} {job.source.subject}"):
+        root = job.work / "export"
+        folder = export(job.source, root)
+    lock = find_lock(
+        folder, root, configured=job.app.build.lock, working=job.source.root / job.source.prefix
+    )
+    digest = lock_digest(lock)
+    project = Project(
+        folder=folder,
+        root=root,
+        groups=job.app.build.groups,
+        extras=job.app.build.extras,
+        python=job.python,
+        env=job.env,
+        cache=job.cache,
+    )
+    with phase(report, "lock", lock.name):
+        locked = read_lock(project, lock)
+    with phase(report, "dependencies", f"Python {job.python.version}") as current:
+        deps = build_deps(locked, job.python, cache=job.cache, config=folder, env=job.env)
+        current.detail = f"{len(deps.packages)} packages" + (", unchanged" * deps.reused)
+    finished = _build_app(job, deps, locked, folder, report)
+    with phase(report, "artifact") as current:
+        manifest = _manifest(job, digest, deps, finished)
+        path = write(
+            job.request.output, manifest, (finished.layer, deps.layer), (finished.part, deps.part)
+        )
+        current.detail = path.name
+    return Built(path=path, manifest=manifest, reused=False)
+
+
+def _build_app(job: _Job, deps: Deps, locked: Locked, folder: Path, report: Report) -> AppLayer:
+    shop = open_workshop(deps.tree, folder, work=job.work, python=job.python, env=job.env)
+    if locked.local:
+        names = ", ".join(path.name for path in locked.local if path != folder) or job.app.app
+        with phase(report, "project", names):
+            install_local(shop, locked.local)
+    run_commands(shop, job.app, report)
+    with phase(report, "app") as current:
+        finished = finish(shop, job.app, part=job.work / "app.tar.zst", report=report)
+        current.detail = f"{len(finished.layer.entries)} files"
+    return finished
+
+
+def _manifest(job: _Job, lock: str, deps: Deps, finished: AppLayer) -> Manifest:
+    needs = deps.needs | finished.needs
+    app = job.app
+    return Manifest(
+        app=app.app,
+        commit=job.source.commit,
+        subject=job.source.subject,
+        dirty=job.source.dirty,
+        lock=lock,
+        python=Python(version=job.python.version, abi=job.python.abi),
+        platform=job.python.platform,
+        glibc=needs.glibc,
+        libraries=needs.libraries,
+        packages=tuple(sorted((dict(deps.packages) | dict(finished.packages)).items())),
+        services=app.services,
+        release=app.release,
+        required=app.required,
+        env=tuple(sorted(app.env)),
+        layers=(finished.layer.ref, deps.layer.ref),
+    )
+
+
+def _configuration(source: Source) -> App:
+    """The configuration as it is committed.
+
+    Raises:
+        ConfigNotCommitted: where it is only in the working tree.
+        ConfigMissing, ConfigInvalid: see :mod:`nonevent.config.read`.
+    """
+    texts = {name: text for name in FILES if (text := source.text(name)) is not None}
+    try:
+        return app_among(texts, where=f"commit {source.commit[:7]}")
+    except ConfigMissing:
+        if not (source.root / source.prefix / NONEVENT).is_file():
+            raise
+    raise ConfigNotCommitted(
+        f"{NONEVENT} is not in commit {source.commit[:7]}, and a build takes only what is",
+        hint=f"git add {NONEVENT} && git commit -m 'Add {NONEVENT}'",
+    )
+
+
+def _notice_changes(source: Source, report: Report) -> None:
+    if source.changed and not source.dirty:
+        files = "1 changed file" if source.changed == 1 else f"{source.changed} changed files"
+        report(
+            Noticed(
+                message=f"{files} of the working tree are not in this build, which takes "
+                f"commit {source.commit[:7]}",
+                hint="commit them, or pass --dirty",
+            )
+        )
+
+
+def _key(source: Source, python: Interpreter) -> str:
+    """What decides an artifact's bytes; lock and configuration are part of the commit."""
+    inputs = [
+        FORMAT,
+        version("nonevent"),
+        uv_version(),
+        source.commit,
+        source.prefix,
+        python.version,
+        python.abi,
+        python.platform,
+    ]
+    return hashlib.sha256(canonical(inputs)).hexdigest()
+
+
+def _known(record: Path, output: Path) -> Built | None:
+    """The artifact that an earlier build of the same made, if it is still there and whole."""
+    try:
+        known = json.loads(record.read_bytes())
+        path = output / known["name"]
+        if path.stat().st_size != known["size"]:
+            return None
+        artifact = Artifact.open(path)
+    except (OSError, ValueError, ArtifactInvalid):
+        return None
+    same = artifact.manifest.filename == path.name
+    return Built(path=path, manifest=artifact.manifest, reused=True) if same else None

@@ -1,0 +1,85 @@
+"""The build's cache: folders by key, each made once, whole or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def scratch(cache: Path) -> Iterator[Path]:
+    """A new folder on the cache's file system, removed at the end however that comes."""
+    parent = cache / "scratch"
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True)
+    with folder as path:
+        yield parent / path
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Hold a kernel lock; it ends with the process, so it cannot go stale."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def kept(folder: Path, make: Callable[[Path], None]) -> bool:
+    """Have ``make`` fill the folder unless it is there; whether it was.
+
+    ``make`` gets a scratch folder, which is renamed when it is complete. Of two builds that need
+    the same at once, the second waits for the first.
+    """
+    if folder.is_dir():
+        return True
+    with locked(folder.with_name(folder.name + ".lock")):
+        if folder.is_dir():
+            return True
+        with scratch(folder.parents[1]) as work:
+            made = work / folder.name
+            made.mkdir()
+            make(made)
+            os.sync()
+            made.rename(folder)
+    return False
+
+
+def write_beside(file: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old one or the new one, also after a crash."""
+    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".", delete=False) as out:
+        beside = file.parent / out.name
+        try:
+            out.write(content)
+            publish(beside, file)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+
+
+def publish(beside: Path, file: Path) -> None:
+    """Give a written file its name, and make both durable."""
+    descriptor = os.open(beside, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    beside.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder of the cache if it is there."""
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,220 @@
+"""The deps layer: a virtualenv that can stand anywhere, without its interpreter.
+
+uv makes it. What names this machine is taken out: the host makes ``bin/python`` itself, and
+``pyvenv.cfg`` without ``home`` works wherever that link leads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from importlib.metadata import distributions
+from typing import TYPE_CHECKING
+
+from nonevent.build.bytecode import compile_tree
+from nonevent.build.cache import kept
+from nonevent.build.elf import Needs, needs_of
+from nonevent.build.layer import pack
+from nonevent.build.uv import uv, uv_version
+from nonevent.errors import BuildFailed, LockInvalid
+from nonevent.model.manifest import Layer, read_layer
+from nonevent.model.parse import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from nonevent.build.lock.base import Locked
+    from nonevent.build.python import Interpreter
+
+FORMAT = 1
+"""Of the layer's making: counts up when the same input gives other bytes."""
+
+_USELESS = re.compile(r"activate.*|deactivate.*|pydoc\.bat|python(\d.*)?|pypy.*")
+_MARKERS = (".lock", ".gitignore", "CACHEDIR.TAG")
+_TRAMPOLINE = re.compile(rb"\A#!/bin/sh\n'''exec' [^\n]*\n' '''\n")
+
+Packages = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deps:
+    """The built layer: what it holds, and where its files and its packed part lie."""
+
+    layer: Layer
+    tree: Path
+    part: Path
+    needs: Needs
+    packages: Packages
+    reused: bool
+
+
+def layer_key(locked: Locked, python: Interpreter) -> str:
+    """What decides the layer's bytes."""
+    return hashlib.sha256(
+        canonical(
+            {
+                "format": FORMAT,
+                "file": locked.file,
+                "text": locked.text,
+                "hashed": locked.hashed,
+                "python": [python.version, python.abi, python.platform],
+                "uv": uv_version(),
+            }
+        )
+    ).hexdigest()
+
+
+def build_deps(
+    locked: Locked, python: Interpreter, *, cache: Path, config: Path, env: Mapping[str, str]
+) -> Deps:
+    """The layer of a lock, from the cache where it is there.
+
+    ``config`` is the project's folder, whose uv settings name private indexes.
+
+    Raises:
+        BuildFailed, LockInvalid: with uv's own words.
+    """
+    folder = cache / "deps" / layer_key(locked, python)[:32]
+
+    def make(work: Path) -> None:
+        tree = work / "tree"
+        install(locked, tree, python=python, config=config, env=env)
+        normalise(tree)
+        compile_tree(tree, ("lib",), python=python, env=env)
+        layer = pack("deps", tree, work / "part.tar.zst")
+        needs = needs_of(tree)
+        about = {"needs": asdict(needs), "packages": packages_in(site_packages(tree))}
+        (work / "layer.json").write_bytes(layer.encoded())
+        (work / "about.json").write_bytes(canonical(about))
+
+    reused = kept(folder, make)
+    about = json.loads((folder / "about.json").read_bytes())
+    return Deps(
+        layer=read_layer((folder / "layer.json").read_bytes()),
+        tree=folder / "tree",
+        part=folder / "part.tar.zst",
+        needs=Needs(glibc=about["needs"]["glibc"], libraries=tuple(about["needs"]["libraries"])),
+        packages=tuple((name, version) for name, version in about["packages"]),
+        reused=reused,
+    )
+
+
+def install(
+    locked: Locked, tree: Path, *, python: Interpreter, config: Path, env: Mapping[str, str]
+) -> None:
+    """Make the virtualenv and install exactly what is locked."""
+    made = uv(
+        "venv",
+        "--quiet",
+        "--relocatable",
+        "--no-project",
+        "--python",
+        python.path,
+        tree,
+        cwd=tree.parent,
+        env=env,
+    )
+    if made.status != 0:
+        raise BuildFailed("the virtualenv could not be made", context=made.tail())
+    file = tree.parent / locked.file
+    file.write_text(locked.text, encoding="utf-8")
+    options = ("--require-hashes",) if locked.hashed else ()
+    synced = uv(
+        "pip",
+        "sync",
+        "--quiet",
+        "--allow-empty-requirements",
+        "--python",
+        tree,
+        *options,
+        file,
+        cwd=config,
+        env=env,
+    )
+    file.unlink()
+    if synced.status != 0:
+        raise BuildFailed("the dependencies could not be installed", context=synced.tail())
+    checked = uv("pip", "check", "--python", tree, cwd=tree.parent, env=env)
+    # Two versions that do not agree may be meant (uv has overrides); one that is missing is not.
+    missing = tuple(line for line in checked.stderr.splitlines() if "not installed" in line)
+    if missing:
+        raise LockInvalid(
+            "the lock is not complete",
+            context=missing,
+            hint="lock again with the tool that wrote it",
+        )
+
+
+def site_packages(tree: Path) -> Path:
+    """Where a virtualenv's packages are."""
+    return next((tree / "lib").glob("python3.*")) / "site-packages"
+
+
+def packages_in(folder: Path) -> Packages:
+    """Name and version of what is installed in a folder, sorted."""
+    found = {each.metadata["Name"]: each.version for each in distributions(path=[str(folder)])}
+    return tuple(sorted(found.items()))
+
+
+def normalise(tree: Path) -> None:
+    """Take out of a virtualenv what names this machine, or differs between two of its kind."""
+    for name in _MARKERS:
+        (tree / name).unlink(missing_ok=True)
+    for script in sorted((tree / "bin").iterdir()):
+        if _USELESS.fullmatch(script.name):
+            script.unlink()
+        else:
+            free_script(script)
+    _normalise_config(tree / "pyvenv.cfg")
+    refuse_absolute_paths(site_packages(tree))
+
+
+def _normalise_config(file: Path) -> None:
+    kept_keys = ("implementation", "version_info", "include-system-site-packages")
+    lines = file.read_text().splitlines()
+    chosen = [line for line in lines if line.partition("=")[0].strip() in kept_keys]
+    file.write_text("".join(f"{line}\n" for line in chosen))
+
+
+def free_script(script: Path, *, always: bool = False) -> None:
+    """Have a script find its interpreter through PATH where uv's way cannot work.
+
+    uv starts scripts through three lines of shell that Python reads as a string. Where a script
+    has ``from __future__`` below them, Python refuses it; ``always`` is for scripts that do not
+    stand beside the interpreter.
+    """
+    content = script.read_bytes()
+    body = _TRAMPOLINE.sub(b"", content)
+    if body == content:
+        return
+    if not always:
+        try:
+            compile(content, script.name, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError):
+            pass
+        else:
+            return
+    script.write_bytes(b"#!/usr/bin/env python\n" + body)
+
+
+def refuse_absolute_paths(site: Path) -> None:
+    """Refuse ``.pth`` files that lead to a place on this machine, as editable installs do.
+
+    Raises:
+        BuildFailed: naming all of them.
+    """
+    absolute = tuple(
+        f"{file.name}: {line}"
+        for file in sorted(site.glob("*.pth"))
+        for line in file.read_text(errors="replace").splitlines()
+        if line.startswith("/")
+    )
+    if absolute:
+        raise BuildFailed(
+            "packages lead to a place on this machine",
+            context=absolute,
+            hint="install them from an index, not editable",
+        )

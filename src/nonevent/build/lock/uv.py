@@ -1,0 +1,54 @@
+"""uv.lock, read by uv itself."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING
+
+from nonevent.build.lock.base import Locked
+from nonevent.build.lock.pylock import local_projects
+from nonevent.build.uv import uv
+from nonevent.errors import LockInvalid, LockStale
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nonevent.build.lock.base import Project
+
+
+def read(project: Project, lock: Path) -> Locked:
+    """The part of uv.lock that this project needs, as pylock.toml: it keeps indexes and URLs."""
+    everything = _export(project)
+    local = local_projects(tomllib.loads(everything), project, lock.parent)
+    text = _export(project, "--no-emit-local") if local else everything
+    return Locked(file="pylock.toml", text=text, hashed=True, local=local)
+
+
+def _export(project: Project, *options: str) -> str:
+    for group in project.groups:
+        options += ("--group", group)
+    for extra in project.extras:
+        options += ("--extra", extra)
+    made = uv(
+        "export",
+        "--locked",
+        "--quiet",
+        "--no-header",
+        "--no-dev",
+        "--format",
+        "pylock.toml",
+        "--python",
+        project.python.path,
+        *options,
+        cwd=project.folder,
+        env=project.env,
+    )
+    if made.status == 0:
+        return made.text
+    if "needs to be updated" in made.stderr:
+        raise LockStale(
+            "uv.lock does not belong to pyproject.toml",
+            context=made.tail(10),
+            hint="uv lock && git commit -m 'Update the lock' uv.lock",
+        )
+    raise LockInvalid("uv.lock cannot be used", context=made.tail(15), hint="uv lock")
