@@ -1,0 +1,30 @@
+"""What a project is made of, as its files show it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nonevent.detect.assets import assets
+from nonevent.detect.found import merged
+from nonevent.detect.lock import lock
+from nonevent.detect.name import name
+from nonevent.detect.procfile import procfile
+from nonevent.detect.project import Project
+from nonevent.detect.python import python
+from nonevent.detect.queues import queues
+from nonevent.detect.web import web
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nonevent.detect.base import Detector
+    from nonevent.detect.found import Found
+
+DETECTORS: tuple[Detector, ...] = (name, python, lock, procfile, assets, web, queues)
+"""Where two find a value for one key, the one that stands first has it."""
+
+
+def detect(folder: Path) -> Found:
+    """All that is found in a folder. Files are read; nothing is imported or run."""
+    project = Project(folder)
+    return merged(tuple(part for detector in DETECTORS for part in detector(project)))

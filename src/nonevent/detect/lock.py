@@ -1,0 +1,68 @@
+"""The lock file, and the commands of the tool that it belongs to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nonevent.detect.dependencies import lock_files, unpinned
+from nonevent.detect.found import Finding, Note
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nonevent.detect.project import Project
+
+_ADD = {
+    "uv.lock": "uv add {name}",
+    "poetry.lock": "poetry add {name}",
+    "pdm.lock": "pdm add {name}",
+    "Pipfile.lock": "pipenv install {name}",
+    "pylock.toml": "add {name} to the dependencies and lock them again: "
+    "uv pip compile --output-file pylock.toml pyproject.toml",
+    "requirements.txt": "add {name} to requirements.in, and: "
+    "uv pip compile --generate-hashes --output-file requirements.txt requirements.in",
+}
+
+
+def lock(project: Project) -> Iterator[Finding | Note]:
+    """The lock file that the build uses; written down only where there are several."""
+    files = lock_files(project)
+    if not files:
+        yield Note(text="there is no lock file, so the dependencies are not decided",
+                   hint=to_lock(project))  # fmt: skip
+        return
+    why = "the only lock file" if len(files) == 1 else f"the first of {', '.join(files)}"
+    yield Finding(key=("build", "lock"), value=files[0], why=why, written=len(files) > 1)
+    if files[0] == "requirements.txt":
+        loose = unpinned(project.text("requirements.txt"))
+        if loose:
+            shown = ", ".join(loose[:3]) + (" …" if len(loose) > 3 else "")
+            yield Note(text=f"requirements.txt does not pin {shown}", hint=to_lock(project))
+
+
+def to_lock(project: Project) -> str:
+    """The command that makes the lock file."""
+    tool = project.pyproject.get("tool")
+    tools = tool if isinstance(tool, dict) else {}
+    for name in ("poetry", "pdm"):
+        if name in tools:
+            return f"{name} lock"
+    if project.has("Pipfile"):
+        return "pipenv lock"
+    if "project" in project.pyproject:
+        return "uv lock"
+    source = "requirements.in"
+    move = "" if project.has(source) else f"mv requirements.txt {source} && "
+    if not project.has("requirements.txt") and not project.has(source):
+        return "uv init --bare && uv add the packages that the app needs"
+    return f"{move}uv pip compile --generate-hashes --output-file requirements.txt {source}"
+
+
+def to_add(project: Project, name: str) -> str:
+    """The command that adds a package to the project."""
+    files = lock_files(project)
+    if files:
+        return _ADD[files[0]].format(name=name)
+    if "project" in project.pyproject:
+        return _ADD["uv.lock"].format(name=name)
+    return _ADD["requirements.txt"].format(name=name)
