@@ -285,7 +285,7 @@ def _layer(table: Table) -> Layer:
     rows = list(table.tables("files", required=True))
     entries = tuple(_entry(row) for row in rows)
     table.done()
-    _check_paths(table, rows, entries)
+    _check_paths(rows, entries)
     return Layer(name=name, entries=entries)
 
 
@@ -308,7 +308,7 @@ def _entry(table: Table) -> Entry:
     return entry
 
 
-def _check_paths(table: Table, rows: list[Table], entries: tuple[Entry, ...]) -> None:
+def _check_paths(rows: list[Table], entries: tuple[Entry, ...]) -> None:
     """Refuse every path that could lead out of the layer, and every list out of order.
 
     An entry below another entry is refused too: it would be written through a link.

@@ -89,9 +89,9 @@ class Table:
              expected: str = "") -> str:  # fmt: skip
         """A text that matches ``pattern`` in full; ``expected`` says the pattern in words."""
         value = self._get(key, (str,), default, "")
-        if pattern and key in self.raw and isinstance(self.raw[key], str):
-            if not re.fullmatch(pattern, value):
-                self.problem(key, expected=expected or f"a text like {pattern}")
+        given = isinstance(self.raw.get(key), str)
+        if pattern and given and not re.fullmatch(pattern, value):
+            self.problem(key, expected=expected or f"a text like {pattern}")
         return value
 
     def maybe_text(self, key: str) -> str | None:

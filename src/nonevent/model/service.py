@@ -38,7 +38,7 @@ class Health:
     answers: int = 3
     """How many good answers in a row make it healthy."""
     interval: float = 0.1
-    timeout: float = 60.0
+    timeout: float = 30.0
     """How long it may take from its start until it is healthy."""
     watch: float = 1.0
     """How long it is watched after the switch before the release counts as good."""

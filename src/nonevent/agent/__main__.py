@@ -1,0 +1,151 @@
+"""The agent's command line. Everything on a host is one of these.
+
+``serve`` speaks the protocol on standard input and output; ``apply`` reads a want on standard
+input and prints events, one JSON object a line; ``exec`` becomes a process of a release;
+``unpack`` makes a folder of the zipapp, which starts faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import json
+import os
+import py_compile
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nonevent.errors import NoneventError, UsageError
+from nonevent.model.instance import read_instance_id
+from nonevent.model.layout import Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command of the agent; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="nonevent-agent", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("serve", "apply"):
+        each = commands.add_parser(name)
+        each.add_argument("--root", type=Path, required=True)
+    commands.choices["apply"].add_argument("--check", action="store_true")
+    _exec_arguments(commands.add_parser("exec"))
+    commands.add_parser("unpack").add_argument("folder", type=Path)
+    chosen = parser.parse_args(arguments)
+    try:
+        return _COMMANDS[chosen.command](chosen)
+    except NoneventError as error:
+        print(f"error: {error.message}", file=sys.stderr)  # noqa: T201
+        for line in error.context:
+            print(f"  {line}", file=sys.stderr)  # noqa: T201
+        return error.exit_status
+
+
+def _exec_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--instance", help="become this instance, e.g. web-42")
+    parser.add_argument("--release", type=int, help="run a command of this release instead")
+    parser.add_argument("--name", default="run")
+    parser.add_argument("--service", default="")
+    parser.add_argument("--secrets", type=int, default=0)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("argv", nargs="*")
+
+
+def _layout(root: Path) -> Layout:
+    root.mkdir(parents=True, exist_ok=True)
+    return Layout(root.resolve())
+
+
+def _serve(chosen: argparse.Namespace) -> int:
+    from nonevent.agent.serve import serve
+    from nonevent.model.protocol import Channel
+
+    os.umask(0o022)
+    serve(_layout(chosen.root), Channel(sys.stdin.buffer, sys.stdout.buffer))
+    return 0
+
+
+def _apply(chosen: argparse.Namespace) -> int:
+    from nonevent.agent import apply, ledger, lock
+    from nonevent.agent.host import Host
+    from nonevent.agent.process import supervisor
+    from nonevent.model.plan import step_as_dict
+    from nonevent.model.want import read_want
+
+    def emit(event: dict[str, object]) -> None:
+        print(json.dumps(event, ensure_ascii=False), flush=True)  # noqa: T201
+
+    want = read_want(json.load(sys.stdin))
+    host = Host(layout=_layout(chosen.root), manager=supervisor, emit=emit)
+    if chosen.check:
+        decided = apply.decide(host, want)
+        for step in decided.steps:
+            emit({"event": "would", "step": step_as_dict(step)})
+        return 0
+    note = lock.Note(by=want.by, reason="apply", since=ledger.now())
+    with lock.held(host.layout, note):
+        apply.apply(host, want)
+    return 0
+
+
+def _exec(chosen: argparse.Namespace) -> int:
+    from nonevent.agent import launch, release
+
+    layout = Layout(chosen.root.resolve())
+    if chosen.instance:
+        instance = read_instance_id(chosen.instance)
+        if instance is None:
+            raise UsageError(f"{chosen.instance} is no instance such as web-42")
+        launch.execute(
+            layout,
+            launch.Launch(
+                release=instance.release,
+                name=str(instance),
+                service=instance.service,
+                secrets=chosen.secrets,
+                port=chosen.port,
+            ),
+        )
+    number = chosen.release or release.current(layout)
+    if number is None:
+        raise UsageError("no release serves here")
+    launch.execute(
+        layout,
+        launch.Launch(
+            release=number,
+            name=chosen.name,
+            service=chosen.service,
+            secrets=chosen.secrets,
+            argv=tuple(chosen.argv),
+        ),
+    )
+
+
+def _unpack(chosen: argparse.Namespace) -> int:
+    """Make a folder of the zipapp this runs from, with byte code, in one rename."""
+    folder: Path = chosen.folder
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
+    with zipfile.ZipFile(sys.argv[0]) as archive:
+        archive.extractall(partial)
+    compileall.compile_dir(
+        partial,
+        quiet=2,
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        stripdir=partial,
+        prependdir=folder,
+    )
+    try:
+        partial.rename(folder)
+    except OSError:
+        # Another client was faster; what it made is the same.
+        shutil.rmtree(partial)
+    return 0
+
+
+_COMMANDS = {"serve": _serve, "apply": _apply, "exec": _exec, "unpack": _unpack}

@@ -1,0 +1,249 @@
+"""Carrying out a want: plan, journal, steps; and the way back when a step fails.
+
+The ledger's line ``current`` divides everything. Before it, whatever goes wrong leads back to
+the release that the ledger names; after it, forward. Both are :func:`nonevent.agent.plan.back`.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from typing import TYPE_CHECKING
+
+from nonevent.agent import facts, journal, layers, ledger, lock
+from nonevent.agent.plan import back, plan
+from nonevent.agent.steps import take
+from nonevent.errors import Interrupted, NeedsPerson, NoneventError, WentBack
+from nonevent.model.ledger import Event, Line, State
+from nonevent.model.plan import Dismiss, RunCommand, Step, step_as_dict
+from nonevent.model.want import Deploy, Start, Want
+
+if TYPE_CHECKING:
+    from nonevent.agent.host import Host
+    from nonevent.agent.journal import Journal, Story
+    from nonevent.model.layout import Layout
+    from nonevent.model.plan import Plan
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+def decide(host: Host, want: Want) -> Plan:
+    """The plan for a want, from what is observed now; changes nothing.
+
+    Raises:
+        NoneventError: the want cannot be fulfilled here.
+    """
+    return plan(want, facts.gather(host.layout, host.manager))
+
+
+def apply(host: Host, want: Want) -> Plan:
+    """Make a want true. The caller holds the lock.
+
+    Raises:
+        Busy: a person has locked the environment.
+        DeployFailed, Interrupted: it could not be done; the message says what serves now.
+    """
+    lock.refuse_if_locked(host.layout, want.environment)
+    recover(host)
+    decided = decide(host, want)
+    host.emit(
+        {
+            "event": "plan",
+            "release": decided.release,
+            "steps": [step_as_dict(step) for step in decided.steps],
+        }
+    )
+    if not decided.steps:
+        return decided
+    written = journal.open_new(host.layout, want, decided)
+    try:
+        carry_out(host, decided.steps, want, written)
+    except (NoneventError, OSError) as error:
+        _failed(host, named(host.layout, error), want, decided, written)
+    else:
+        written.close("done")
+    return decided
+
+
+def carry_out(host: Host, steps: tuple[Step, ...], want: Want, written: Journal) -> None:
+    """Take steps one after the other, noting each before and after.
+
+    Raises:
+        NoneventError, OSError: the first that a step raises.
+    """
+    for number, step in enumerate(steps):
+        host.check()
+        if not host.going_back:
+            written.begun(number)
+        raw = step_as_dict(step)
+        host.emit({"event": "begun", "step": raw, "back": host.going_back})
+        began = time.monotonic()
+        detail = take(host, step, want)
+        host.emit(
+            {
+                "event": "done",
+                "step": raw,
+                "back": host.going_back,
+                "seconds": round(time.monotonic() - began, 3),
+                "detail": detail,
+            }
+        )
+        if not host.going_back:
+            written.done(number)
+
+
+def named(layout: Layout, error: NoneventError | OSError) -> NoneventError:
+    """An error of ours for one of the system."""
+    if isinstance(error, NoneventError):
+        return error
+    if error.errno in _FULL:
+        return layers.disk_full(layout.layers / "x")
+    return NoneventError(f"the host refused: {error}")
+
+
+def _failed(host: Host, error: NoneventError, want: Want, decided: Plan, written: Journal) -> None:
+    """Lead back, and raise what happened with what serves now.
+
+    After the release counts as serving there is no way back: what could not be tidied is said,
+    and is tidied by the next command.
+    """
+    if host.confirmed:
+        host.note(f"release {decided.release} serves, but tidying up failed: {error.message}")
+        written.close("done")
+        return
+    switched = host.switched
+    _note_failed(host, error, want, decided)
+    try:
+        written.failed(error)
+        go_back(host, want, written)
+    except (NoneventError, OSError) as second:
+        ours = named(host.layout, second)
+        written.close("needs-person")
+        raise NeedsPerson(
+            f"{error.message}, and going back failed: {ours.message}",
+            context=(*error.context, *ours.context, serving(host)),
+            hint=f"nonevent status {want.environment}",
+        ) from second
+    written.close("went-back" if switched else "failed")
+    context = (*error.context, *_commands_that_ran(decided, written), serving(host))
+    if switched and not isinstance(error, Interrupted):
+        raise WentBack(
+            f"{error.message}; the host went back", context=context, hint=_hint(error, want)
+        ) from error
+    error.context = context
+    error.hint = _hint(error, want)
+    raise error
+
+
+def _hint(error: NoneventError, want: Want) -> str:
+    return error.hint or f"nonevent logs {want.environment}"
+
+
+def _note_failed(host: Host, error: NoneventError, want: Want, decided: Plan) -> None:
+    """The ledger says that the release failed; a full disk must not stop the way back."""
+    release = ledger.history(host.layout).release(decided.release or 0)
+    if not isinstance(want.goal, Deploy) or not release or release.state is not State.STAGED:
+        return
+    line = Line(
+        number=0,
+        time=ledger.now(),
+        event=Event.FAILED,
+        release=release.number,
+        by=want.by,
+        reason=error.message,
+    )
+    try:
+        ledger.append(host.layout, line)
+    except OSError as second:
+        host.note(f"the ledger could not be written: {second}")
+
+
+def go_back(host: Host, want: Want, written: Journal) -> None:
+    """Converge to what the ledger says.
+
+    Raises:
+        NoneventError, OSError: a step failed on the way back.
+    """
+    host.going_back = True
+    found = facts.gather(host.layout, host.manager)
+    steps = back(found, address=want.address, port=want.port)
+    if host.inside:
+        steps = tuple(step for step in steps if not isinstance(step, Dismiss))
+    carry_out(host, steps, want, written)
+    host.going_back = False
+
+
+def _commands_that_ran(decided: Plan, written: Journal) -> tuple[str, ...]:
+    """What no way back undoes."""
+    begun = set(journal.read(written.path).begun)
+    return tuple(
+        f"`{step.command}` was run and is not undone"
+        for number, step in enumerate(decided.steps)
+        if number in begun and isinstance(step, RunCommand)
+    )
+
+
+def serving(host: Host) -> str:
+    """What serves now, in words: the last line of every error after something was begun."""
+    history = ledger.history(host.layout)
+    release = history.release(history.current or 0)
+    if release is None:
+        return "nothing serves: this app has no good release here yet"
+    if not history.running:
+        return (
+            f"release {release.number} ({release.commit[:7]}) is the last good one; it is stopped"
+        )
+    return f"release {release.number} ({release.commit[:7]}) serves"
+
+
+def recover(host: Host) -> Story | None:
+    """Bring a plan that was cut off to an end: back before its confirmation, forward after it.
+
+    The caller holds the lock. Returns the story of the plan, or None where none was cut off.
+
+    Raises:
+        NeedsPerson: it could not be done.
+    """
+    story = journal.interrupted(host.layout)
+    if story is None:
+        return None
+    host.note(f"an earlier {story.goal} by {story.by} was cut off; tidying up after it")
+    for command in story.unfinished_commands():
+        host.note(f"`{command.command}` was begun and may have ended half-way")
+    written = journal.resume(host.layout, story)
+    want = Want(
+        app="app",
+        environment="environment",
+        goal=Start(),
+        address=story.address,
+        port=story.port,
+        by=story.by,
+        reason="cut off",
+    )
+    _note_cut_off(host, story)
+    try:
+        go_back(host, want, written)
+    except (NoneventError, OSError) as error:
+        ours = named(host.layout, error)
+        host.going_back = False
+        raise NeedsPerson(
+            f"an earlier {story.goal} was cut off, and tidying up failed: {ours.message}",
+            context=(*ours.context, serving(host)),
+            hint=ours.hint,
+        ) from error
+    written.close("recovered")
+    return story
+
+
+def _note_cut_off(host: Host, story: Story) -> None:
+    release = ledger.history(host.layout).release(story.release or 0)
+    if release and release.state is State.STAGED:
+        line = Line(
+            number=0,
+            time=ledger.now(),
+            event=Event.FAILED,
+            release=release.number,
+            by=story.by,
+            reason="cut off",
+        )
+        ledger.append(host.layout, line)

@@ -1,0 +1,105 @@
+"""Release commands: run once, before the switch, by the new release's interpreter."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shlex
+import signal
+import subprocess
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from nonevent.agent import ledger
+from nonevent.agent.running import EVIDENCE
+from nonevent.agent.tools import agent_command
+from nonevent.errors import CommandFailed, NoneventError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nonevent.agent.host import Host
+    from nonevent.model.plan import RunCommand
+
+LIMIT = 3600.0
+"""Seconds a release command may take."""
+STOP_LIMIT = 10.0
+
+
+def run_command(host: Host, step: RunCommand) -> str:
+    """Run a release command; each line of its output is an event, and stands in the log.
+
+    Raises:
+        CommandFailed: it ended with an error, or took too long.
+        Interrupted: the operator wanted out; the command was told to stop.
+    """
+    layout = host.layout
+    found = ledger.history(layout).release(step.release)
+    argv = (
+        *agent_command(),
+        "exec",
+        *("--root", str(layout.root), "--release", str(step.release), "--name", "release"),
+        *("--secrets", str(found.secrets if found else 0)),
+        "--",
+        *shlex.split(step.command),
+    )
+    layout.logs.mkdir(exist_ok=True)
+    tail: deque[str] = deque(maxlen=EVIDENCE)
+    with layout.log(f"release-{step.release}").open("ab") as log:
+        child = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            for line in _lines(host, child):
+                log.write(line + b"\n")
+                text = line.decode(errors="replace")
+                tail.append(f"| {text}")
+                host.emit({"event": "output", "command": step.command, "text": text})
+        except NoneventError:
+            _end(child)
+            raise
+        status = child.wait(timeout=STOP_LIMIT)
+    if status:
+        raise CommandFailed(
+            f"`{step.command}` ended with status {status}",
+            context=tuple(tail),
+            hint="what it changed outside the release is not undone",
+        )
+    return ""
+
+
+def _lines(host: Host, child: subprocess.Popen[bytes]) -> Iterator[bytes]:
+    """The lines of a child's output until it ends; what it left running is not waited for."""
+    assert child.stdout  # noqa: S101  (it was started with a pipe)
+    descriptor = child.stdout.fileno()
+    deadline = time.monotonic() + LIMIT
+    rest = b""
+    while True:
+        host.check()
+        if time.monotonic() > deadline:
+            raise CommandFailed(f"a release command took longer than {LIMIT:g} s")
+        ended = child.poll() is not None
+        ready, _, _ = select.select([descriptor], [], [], 0.05)
+        data = os.read(descriptor, 65536) if ready else b""
+        *lines, rest = (rest + data).split(b"\n")
+        yield from lines
+        if not data and (ended or ready):
+            break
+    if rest:
+        yield rest
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Ask the command and all it started to end, and then make sure."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=STOP_LIMIT)
+            return

@@ -1,0 +1,125 @@
+"""Observing: everything that a plan depends on, read from the host and changed nowhere."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from nonevent.agent import kernel, layers, ledger, release, switch, variables
+from nonevent.model.facts import Facts
+from nonevent.model.instance import Instance, InstanceId, RunState, read_instance_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nonevent.agent.process.base import Observed, ProcessManager
+    from nonevent.model.layout import Layout
+    from nonevent.model.ledger import History
+    from nonevent.model.manifest import Manifest
+
+
+def gather(layout: Layout, manager: ProcessManager) -> Facts:
+    """All facts about an app on this host.
+
+    Raises:
+        FormatInvalid: a file that belongs to nonevent cannot be read.
+    """
+    observed = manager.observe(layout)
+    history = ledger.history(layout)
+    manifests = tuple(_manifests(layout))
+    return Facts(
+        history=history,
+        manifests=manifests,
+        instances=_instances(layout, observed),
+        links=switch.links(layout),
+        current_link=release.current(layout),
+        front=_front(observed),
+        keeper=_runs(observed, "keeper"),
+        orphans=_orphans(layout, history, dict(manifests)),
+    )
+
+
+def _manifests(layout: Layout) -> Iterator[tuple[int, Manifest]]:
+    for number in release.numbers(layout):
+        staged = release.read(layout, number)
+        if staged:
+            yield number, staged.manifest
+
+
+def _runs(observed: tuple[Observed, ...], name: str) -> bool:
+    return any(
+        each.name == name and each.state in {RunState.RUNNING, RunState.STARTING}
+        for each in observed
+    )
+
+
+def _front(observed: tuple[Observed, ...]) -> tuple[str, int] | None:
+    """Address and port of the front, from its own command line: what runs, not what was meant."""
+    for each in observed:
+        if each.name == "front" and each.state in {RunState.RUNNING, RunState.STARTING}:
+            words = kernel.arguments(each.pid)
+            with contextlib.suppress(ValueError, IndexError):
+                return words[words.index("--address") + 1], int(words[words.index("--port") + 1])
+    return None
+
+
+def _instances(layout: Layout, observed: tuple[Observed, ...]) -> tuple[Instance, ...]:
+    found: dict[InstanceId, Instance] = {}
+    for each in observed:
+        instance = read_instance_id(each.name)
+        if instance:
+            found[instance] = Instance(
+                id=instance,
+                state=each.state,
+                pid=each.pid,
+                started=each.started,
+                detail=each.detail,
+            )
+    for lost in _lost(layout, {each.pid for each in observed if each.pid}):
+        if lost.id not in found or not found[lost.id].alive:
+            found[lost.id] = lost
+    return tuple(found[key] for key in sorted(found))
+
+
+def _lost(layout: Layout, managed: set[int]) -> Iterator[Instance]:
+    """Main processes of instances that no process manager knows, e.g. after it was killed."""
+    everything = kernel.processes()
+    known = {each.pid for pid in managed for each in kernel.descendants(pid, everything)}
+    for process in everything:
+        if process.pid in known or process.state == "Z" or not _is_mine(process.pid):
+            continue
+        values = kernel.environment(process.pid)
+        if values.get("NONEVENT_ROOT") != str(layout.root):
+            continue
+        instance = read_instance_id(values.get("NONEVENT_INSTANCE", ""))
+        parent = kernel.environment(process.parent).get("NONEVENT_INSTANCE")
+        if instance and parent != str(instance):
+            yield Instance(
+                id=instance, state=RunState.LOST, pid=process.pid, started=process.started
+            )
+
+
+def _is_mine(pid: int) -> bool:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid == os.getuid()  # noqa: PTH116
+    except OSError:
+        return False
+
+
+def _orphans(layout: Layout, history: History, manifests: dict[int, Manifest]) -> tuple[str, ...]:
+    """Layers that no release on disk refers to, and versions of variables that none needs."""
+    used = {ref.id for manifest in manifests.values() for ref in manifest.layers}
+    kept = [each for each in history.releases if each.number in manifests]
+    configs = {each.config for each in kept}
+    secrets = {each.secrets for each in kept}
+    return (
+        *sorted(f"layers/{name}" for name in layers.present(layout) - used),
+        *_unused("configs", variables.numbers(layout.configs), configs),
+        *_unused("secrets", variables.numbers(layout.secrets), secrets),
+    )
+
+
+def _unused(folder: str, numbers: list[int], used: set[int]) -> Iterator[str]:
+    """All but the newest, which a deploy that is about to come may have brought."""
+    yield from (f"{folder}/{number}" for number in numbers[:-1] if number not in used)

@@ -1,0 +1,163 @@
+"""Healthy: instances answer, stay up, and run what they should."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from nonevent.agent import probe, proof, release, running
+from nonevent.errors import BootFailed, ProbeFailed, ProofFailed, ReleaseUnknown
+from nonevent.model.instance import Instance, InstanceId, RunState
+from nonevent.model.service import Kind
+
+if TYPE_CHECKING:
+    from nonevent.agent.host import Host
+    from nonevent.agent.release import Staged
+    from nonevent.model.service import Service
+    from nonevent.model.want import Want
+
+STEADY_LIMIT = 30.0
+"""Seconds within which a worker must be up for good."""
+
+
+def _known(host: Host, instance: InstanceId) -> tuple[Staged, Service]:
+    staged = release.read(host.layout, instance.release)
+    service = staged.manifest.service(instance.service) if staged else None
+    if staged is None or service is None:
+        raise ReleaseUnknown(f"release {instance.release} is not on this host")
+    return staged, service
+
+
+def probe_until_healthy(host: Host, instance: InstanceId) -> str:
+    """Probe an instance on its own socket until it answers well several times in a row.
+
+    Raises:
+        BootFailed: it ended meanwhile.
+        ProbeFailed: it did not answer well in time.
+        ProofFailed: it answers, and runs something else.
+    """
+    staged, service = _known(host, instance)
+    health = service.health
+    names = probe.names_of(staged.number, staged.manifest)
+    began = time.monotonic()
+    good, complaints = 0, dict[str, int]()
+    while good < health.answers:
+        _must_live(host, instance)
+        left = began + health.timeout - time.monotonic()
+        if left <= 0:
+            raise _probe_failed(host, instance, service, complaints)
+        limit = min(probe.LIMIT, max(left, 0.1))
+        answer = probe.probe_socket(host.layout.socket(str(instance)), health, limit=limit)
+        complaint = answer.complaint(names)
+        good = 0 if complaint else good + 1
+        if complaint:
+            complaints[complaint] = complaints.get(complaint, 0) + 1
+        if good < health.answers:
+            host.pause(min(health.interval, 0.05) if complaint else health.interval)
+    alive = _must_live(host, instance)
+    _prove(host, alive, staged)
+    return f"{health.answers} good answers"
+
+
+def _probe_failed(
+    host: Host, instance: InstanceId, service: Service, complaints: dict[str, int]
+) -> ProbeFailed:
+    path, limit = service.health.path, service.health.timeout
+    answers = tuple(f"GET {path} {text}, {_times(n)}" for text, n in complaints.items())
+    hint = ""
+    if "answered 400" in complaints:
+        hint = (
+            f"Django answers 400 to a host it does not know: `{service.health.host}` must be in "
+            f"ALLOWED_HOSTS, or set `health.host` of service {instance.service}"
+        )
+    return ProbeFailed(
+        f"{instance.service} of release {instance.release} was not healthy within {limit:g} s",
+        context=(*answers, *running.last_lines(host.layout.log(str(instance)))),
+        hint=hint,
+    )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _must_live(host: Host, instance: InstanceId) -> Instance:
+    """The instance, which has not ended since it was started.
+
+    Raises:
+        BootFailed: it has, with the end of its log.
+    """
+    found = running.seen(host, instance)
+    if found and found.usable:
+        return found
+    how = found.detail if found and found.detail else "is not running"
+    raise BootFailed(
+        f"{instance.service} of release {instance.release} {how}",
+        context=running.last_lines(host.layout.log(str(instance))),
+    )
+
+
+def _prove(host: Host, instance: Instance, staged: Staged) -> None:
+    complaints = proof.complaints(instance.pid, proof.expected(host.layout, staged))
+    if complaints:
+        raise ProofFailed(
+            f"{instance.id} does not run release {staged.number} alone", context=complaints
+        )
+
+
+def steady(host: Host, instance: InstanceId) -> str:
+    """Wait until an instance that answers nobody counts as up, and prove what it runs.
+
+    Raises:
+        BootFailed: it ended, or did not come up.
+        ProofFailed: it runs something else.
+    """
+    staged, _ = _known(host, instance)
+    deadline = time.monotonic() + STEADY_LIMIT
+    while True:
+        found = _must_live(host, instance)
+        if found.state is RunState.RUNNING:
+            break
+        if time.monotonic() > deadline:
+            raise BootFailed(f"{instance} does not come up within {STEADY_LIMIT:g} s")
+        host.pause()
+    _prove(host, found, staged)
+    return ""
+
+
+def watch(host: Host, instances: tuple[InstanceId, ...], want: Want) -> str:
+    """See that everything stays well for a while after the switch, also through the front door.
+
+    Raises:
+        BootFailed: an instance ended, or was started again.
+        ProbeFailed: a web service does not answer any more.
+    """
+    known = {each: _known(host, each) for each in instances}
+    webs = [each for each in instances if known[each][1].kind is Kind.WEB]
+    limit = max((known[each][1].health.watch for each in webs), default=0.0)
+    first = {each: _must_live(host, each).pid for each in instances}
+    deadline = time.monotonic() + limit
+    while True:
+        for each in webs:
+            staged, service = known[each]
+            names = probe.names_of(staged.number, staged.manifest)
+            answer = probe.probe_socket(host.layout.link(each.service), service.health)
+            complaint = answer.complaint(names)
+            if not complaint and want.port and each.service == "web":
+                answer = probe.probe_port(want.address, want.port, service.health)
+                complaint = answer.complaint(names)
+            if complaint:
+                raise ProbeFailed(
+                    f"{each.service} of release {each.release} {complaint} after the switch",
+                    context=running.last_lines(host.layout.log(str(each))),
+                )
+        for each in instances:
+            found = _must_live(host, each)
+            if found.pid != first[each]:
+                raise BootFailed(
+                    f"{each.service} of release {each.release} died after the switch",
+                    context=running.last_lines(host.layout.log(str(each))),
+                )
+        if time.monotonic() >= deadline:
+            return ""
+        host.pause(0.1)

@@ -1,0 +1,90 @@
+"""Finding the interpreter on this host that a release was built for."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nonevent.agent.tools import python as own_python
+from nonevent.errors import HostUnfit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nonevent.model.manifest import Python
+
+ASK_LIMIT = 10.0
+_ASK = (
+    "import sys, sysconfig; print(*sys.version_info[:3], sep='.');"
+    "print(sys.implementation.cache_tag); print(sys.executable)"
+)
+
+
+def find(wanted: Python) -> Path:
+    """The interpreter of that version: the same patch release, or else the same minor one.
+
+    Wheels and byte code belong to a minor version. A candidate is run before it is believed: a
+    shim may exist and fail.
+
+    Raises:
+        HostUnfit: there is none.
+    """
+    tried: list[str] = []
+    fitting: Path | None = None
+    for candidate in _candidates(wanted.minor):
+        version = _version(str(candidate))
+        tried.append(f"{candidate}: {version or 'does not run'}")
+        if version == wanted.version:
+            return candidate
+        if fitting is None and version.rpartition(".")[0] == wanted.minor:
+            fitting = candidate
+    if fitting is None:
+        raise HostUnfit(
+            f"this host has no Python {wanted.minor}",
+            context=tuple(tried) or ("nothing was found on PATH",),
+            hint=f"install python{wanted.minor}, or build for a version that is here",
+        )
+    return fitting
+
+
+def _candidates(minor: str) -> Iterator[Path]:
+    """Absolute paths, free of links, of what is called like that version; each once."""
+    name = f"python{minor}"
+    home = Path.home()
+    folders = [
+        *(Path(part) for part in os.environ.get("PATH", os.defpath).split(os.pathsep) if part),
+        Path("/usr/bin"),
+        Path("/usr/local/bin"),
+        *sorted(home.glob(f".local/share/uv/python/*-{minor}.*/bin")),
+        *sorted(home.glob(f".pyenv/versions/{minor}.*/bin")),
+    ]
+    seen: set[Path] = set()
+    for path in (Path(own_python()), *(folder / name for folder in folders)):
+        try:
+            real = path.resolve(strict=True)
+        except OSError:
+            continue
+        # A shim is a script whose real path is its own; running it tells.
+        if real not in seen and os.access(real, os.X_OK):
+            seen.add(real)
+            yield real
+
+
+@functools.cache
+def _version(path: str) -> str:
+    """The full version of an interpreter, or nothing where it does not run or is not CPython."""
+    try:
+        answer = subprocess.run(
+            (path, "-I", "-S", "-c", _ASK),
+            capture_output=True,
+            text=True,
+            timeout=ASK_LIMIT,
+            check=True,
+            env={"LANG": "C.UTF-8"},
+        ).stdout.split()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer[0] if len(answer) > 1 and answer[1].startswith("cpython-") else ""

@@ -1,0 +1,159 @@
+"""Turning into a service: the release's environment, its folder, its interpreter, execve(2).
+
+Whatever runs a command of a release comes through here: the process manager, timers, release
+commands, ``nonevent run``. Secrets are read here, at the last moment.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from nonevent.agent import release, variables
+from nonevent.errors import ReleaseUnknown, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from nonevent.agent.release import Staged
+    from nonevent.model.layout import Layout
+
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_SCRIPT = re.compile(rb"#!.*(?:python|/bin/sh)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """What is to run, and as what."""
+
+    release: int
+    name: str
+    """The instance, the timer, or the purpose: what logs and processes are found by."""
+    service: str = ""
+    secrets: int = 0
+    port: int = 0
+    argv: tuple[str, ...] = ()
+    """Instead of the service's command."""
+
+
+def environment(
+    layout: Layout, staged: Staged, launch: Launch, *, base: Mapping[str, str]
+) -> dict[str, str]:
+    """The whole environment of a process of a release, from nothing.
+
+    Later wins: the artifact's own variables, the configuration version, secrets, the service's.
+    What Nonevent says of itself cannot be overridden. Of ``base`` only a terminal's and the
+    locale's variables get through.
+    """
+    folder = layout.release(staged.number)
+    manifest = staged.manifest
+    service = manifest.service(launch.service)
+    paths = [str(folder / "venv" / "bin"), str(folder / "lib" / "bin"), SYSTEM_PATH]
+    values = {
+        "PATH": ":".join(paths),
+        **_account(os.getuid()),
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        **{name: base[name] for name in ("TERM", "COLUMNS", "LINES", "TZ") if name in base},
+        **dict(manifest.env),
+        **variables.config(layout, staged.config),
+        **variables.secrets(layout, launch.secrets),
+        **(dict(service.env) if service else {}),
+        "VIRTUAL_ENV": str(folder / "venv"),
+        # A release is immutable, and its byte code is inside already.
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "NONEVENT_APP": manifest.app,
+        "NONEVENT_ENVIRONMENT": staged.environment,
+        "NONEVENT_RELEASE": str(staged.number),
+        "NONEVENT_COMMIT": manifest.commit,
+        "NONEVENT_ARTIFACT": manifest.digest,
+        "NONEVENT_ROOT": str(layout.root),
+        "NONEVENT_DATA": str(layout.data),
+        "NONEVENT_INSTANCE": launch.name,
+    }
+    if (folder / "lib").is_dir():
+        values["PYTHONPATH"] = str(folder / "lib")
+    if launch.service:
+        values["NONEVENT_SERVICE"] = launch.service
+        values["NONEVENT_SOCKET"] = str(layout.socket(launch.name))
+    if launch.port:
+        values["NONEVENT_PORT"] = str(launch.port)
+    return values
+
+
+def _account(uid: int) -> dict[str, str]:
+    try:
+        own = pwd.getpwuid(uid)
+    except KeyError:
+        # Containers run under ids that have no account.
+        return {"HOME": "/"}
+    return {"HOME": own.pw_dir, "USER": own.pw_name, "LOGNAME": own.pw_name}
+
+
+def command(layout: Layout, staged: Staged, launch: Launch) -> tuple[str, ...]:
+    """The words to execute, with placeholders filled and the release's own programs in place.
+
+    Raises:
+        UsageError: the release has no such service.
+    """
+    if launch.argv:
+        return resolved(layout.release(staged.number), launch.argv)
+    service = staged.manifest.service(launch.service)
+    if service is None:
+        raise UsageError(f"release {staged.number} has no service {launch.service}")
+    text = service.command.format(
+        socket=layout.socket(launch.name),
+        port=launch.port,
+        data=layout.data,
+        release=staged.number,
+    )
+    return resolved(layout.release(staged.number), tuple(shlex.split(text)))
+
+
+def resolved(folder: Path, argv: tuple[str, ...]) -> tuple[str, ...]:
+    """A command with a program of the virtualenv started through the release's interpreter.
+
+    A console script is handed to the interpreter itself, by its real name: its own first line
+    would go through a shell, and through whatever PATH then says.
+    """
+    program, *rest = argv
+    python = str(folder / "venv" / "bin" / "python")
+    if program in {"python", "python3"}:
+        return (python, *rest)
+    if "/" in program:
+        return argv
+    for binaries in (folder / "venv" / "bin", folder / "lib" / "bin"):
+        script = binaries / program
+        if script.is_file():
+            with script.open("rb") as file:
+                is_script = _SCRIPT.match(file.readline(512))
+            return (python, str(script), *rest) if is_script else (str(script), *rest)
+    return argv
+
+
+def execute(layout: Layout, launch: Launch) -> NoReturn:
+    """Become the process.
+
+    Raises:
+        ReleaseUnknown: the release is not on this host.
+        UsageError: the program does not exist.
+    """
+    staged = release.read(layout, launch.release)
+    if staged is None:
+        raise ReleaseUnknown(f"release {launch.release} is not on this host")
+    argv = command(layout, staged, launch)
+    values = environment(layout, staged, launch, base=os.environ)
+    os.chdir(layout.release(staged.number) / "app")
+    os.umask(0o027)
+    try:
+        os.execvpe(argv[0], argv, values)  # noqa: S606
+    except OSError as error:
+        raise UsageError(
+            f"cannot run `{argv[0]}`: {error.strerror}",
+            hint="is it among the project's dependencies, and in the lock file?",
+        ) from error

@@ -1,0 +1,142 @@
+"""One change at a time: a kernel lock, and a note of who holds it.
+
+flock(2) ends with the process that holds it, so it cannot go stale; the note only explains.
+The lock that a person sets lies in a file of its own and lasts until it is taken away.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from nonevent.agent import durable
+from nonevent.errors import Busy
+from nonevent.model.parse import parse_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nonevent.model.layout import Layout
+    from nonevent.model.parse import Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """Who, why and since when."""
+
+    by: str
+    reason: str
+    since: str
+
+    def encoded(self) -> bytes:
+        """The note as JSON."""
+        raw = {"format": 1, "by": self.by, "reason": self.reason, "since": self.since}
+        return json.dumps(raw, ensure_ascii=False).encode()
+
+
+def _note(table: Table) -> Note:
+    table.number("format", most=1)
+    note = Note(by=table.text("by"), reason=table.text("reason"), since=table.text("since"))
+    table.done()
+    return note
+
+
+def holder(layout: Layout) -> Note | None:
+    """Who holds the kernel lock now, or None where nobody does."""
+    try:
+        descriptor = os.open(layout.lock, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _read_note(file.read())
+    return None
+
+
+def _read_note(text: bytes) -> Note:
+    """The note; between taking the lock and writing it there is a moment without one."""
+    return parse_json("the lock", text, _note) if text else Note(by="?", reason="", since="")
+
+
+@contextmanager
+def held(layout: Layout, note: Note, *, patience: float = 2.0) -> Iterator[None]:
+    """Hold the kernel lock for the length of a block.
+
+    It is tried for ``patience`` seconds: the keeper holds it for moments.
+
+    Raises:
+        Busy: another process holds it.
+    """
+    deadline = time.monotonic() + patience
+    descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o644)
+    with os.fdopen(descriptor, "rb+") as file:
+        while not _taken(file):
+            if time.monotonic() >= deadline:
+                raise _busy(_read_note(os.pread(file.fileno(), 4096, 0)))
+            time.sleep(0.05)
+        file.truncate()
+        os.pwrite(file.fileno(), note.encoded(), 0)
+        try:
+            yield
+        finally:
+            os.ftruncate(file.fileno(), 0)
+
+
+def _taken(file: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _busy(other: Note) -> Busy:
+    return Busy(
+        f"{other.by} is busy here: {other.reason}",
+        context=(f"since {other.since}",) if other.since else (),
+        hint="wait for it to end; the lock goes away with the process that holds it",
+    )
+
+
+def person(layout: Layout) -> Note | None:
+    """Who locked the environment by hand, or None."""
+    try:
+        return parse_json("locked.json", layout.locked.read_bytes(), _note)
+    except FileNotFoundError:
+        return None
+
+
+def refuse_if_locked(layout: Layout, environment: str) -> None:
+    """Refuse to change anything while a person has locked the environment.
+
+    Raises:
+        Busy: with who, why and since when.
+    """
+    note = person(layout)
+    if note:
+        raise Busy(
+            f"{environment} is locked by {note.by}: {note.reason}",
+            context=(f"since {note.since}",),
+            hint=f"nonevent unlock {environment}",
+        )
+
+
+def set_person(layout: Layout, note: Note) -> None:
+    """Lock the environment until :func:`clear_person`."""
+    durable.write(layout.locked, note.encoded())
+
+
+def clear_person(layout: Layout) -> Note | None:
+    """Unlock; returns the note that was there."""
+    note = person(layout)
+    if note:
+        layout.locked.unlink()
+        durable.sync_folder(layout.root)
+    return note

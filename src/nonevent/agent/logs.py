@@ -1,0 +1,99 @@
+"""Logs of instances: the last lines, and those to come."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nonevent.model.instance import read_instance_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from nonevent.model.layout import Layout
+
+LOOK_EVERY = 0.2
+"""Seconds between two looks at what was written."""
+CHUNK = 2**20
+OWN = ("front", "keeper", "supervisord")
+"""Logs that are shown only when they are asked for by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Which lines are wanted."""
+
+    service: str = ""
+    """All services where it is empty."""
+    release: int | None = None
+    lines: int = 100
+
+
+@dataclass(slots=True)
+class _Tail:
+    """One log that is followed, also over its rotation."""
+
+    path: Path
+    place: int = 0
+    inode: int = 0
+    rest: bytes = field(default=b"")
+
+    def new_lines(self) -> Iterator[str]:
+        """What was written since the last look."""
+        try:
+            with self.path.open("rb") as file:
+                inode = os.fstat(file.fileno()).st_ino
+                if inode != self.inode:
+                    self.place, self.inode, self.rest = 0, inode, b""
+                file.seek(self.place)
+                data = file.read(CHUNK)
+                self.place += len(data)
+        except FileNotFoundError:
+            return
+        *lines, self.rest = (self.rest + data).split(b"\n")
+        yield from (line.decode(errors="replace") for line in lines)
+
+
+def chosen(layout: Layout, asked: Asked) -> tuple[Path, ...]:
+    """The logs that the question is about, the oldest first."""
+    found: list[tuple[float, Path]] = []
+    for path in layout.logs.glob("*.log"):
+        name = path.stem.removesuffix(".relay")
+        instance = read_instance_id(name)
+        if instance is None:
+            # A timer, or a program of our own: not of one release.
+            wanted = {name} if name in OWN else {name, ""}
+            fits = asked.service in wanted and asked.release is None
+        else:
+            fits = asked.service in {"", instance.service} and asked.release in {
+                None,
+                instance.release,
+            }
+        if fits:
+            found.append((path.stat().st_mtime, path))
+    return tuple(path for _, path in sorted(found))
+
+
+def last(layout: Layout, asked: Asked) -> Iterator[tuple[str, str]]:
+    """The last lines of each log, as pairs of its name and the line."""
+    for path in chosen(layout, asked):
+        data = path.read_bytes()[-CHUNK:]
+        lines = data.decode(errors="replace").splitlines()
+        yield from ((path.stem, line) for line in lines[-asked.lines :])
+
+
+def follow(layout: Layout, asked: Asked, *, ended: Callable[[], bool]) -> Iterator[tuple[str, str]]:
+    """The last lines, and then each line as it is written, until ``ended``."""
+    yield from last(layout, asked)
+    tails: dict[Path, _Tail] = {}
+    for path in chosen(layout, asked):
+        stat = path.stat()
+        tails[path] = _Tail(path, stat.st_size, stat.st_ino)
+    while not ended():
+        for path in chosen(layout, asked):
+            tail = tails.setdefault(path, _Tail(path))
+            yield from ((path.stem, line) for line in tail.new_lines())
+        time.sleep(LOOK_EVERY)

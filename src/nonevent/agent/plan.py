@@ -1,0 +1,284 @@
+"""Deciding: the steps that lead from what is to what is wanted.
+
+Everything here is a pure function. Deploy, rollback, start after a reboot and going back after
+a failure are one function, :func:`converge`, with different releases to converge to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from nonevent.errors import HostUnfit, ReleaseUnknown, UsageError, WantStale
+from nonevent.model.instance import InstanceId, RunState
+from nonevent.model.ledger import State
+from nonevent.model.plan import (
+    Boot,
+    Confirm,
+    Dismiss,
+    Drain,
+    Halt,
+    HoldPort,
+    Keep,
+    NoteStopped,
+    Plan,
+    Probe,
+    Remove,
+    Retire,
+    RunCommand,
+    Stage,
+    Steady,
+    Step,
+    Switch,
+    Watch,
+)
+from nonevent.model.service import Kind
+from nonevent.model.want import Deploy, Prune, Rollback, Start, Stop, Want
+
+if TYPE_CHECKING:
+    from nonevent.model.facts import Facts
+    from nonevent.model.instance import Instance
+    from nonevent.model.ledger import History, Release
+    from nonevent.model.manifest import Manifest
+
+
+def plan(want: Want, facts: Facts) -> Plan:
+    """The steps that fulfil a want.
+
+    Raises:
+        WantStale: the ledger moved since the want was made.
+        ReleaseUnknown: there is no release to go to.
+        HostUnfit: the release's files are gone.
+    """
+    history = facts.history
+    if want.ledger is not None and want.ledger != history.lines:
+        raise WantStale(
+            "another deploy or rollback came first",
+            context=(f"the ledger has {history.lines} lines, the plan was made at {want.ledger}",),
+            hint=f"nonevent releases {want.environment}",
+        )
+    match want.goal:
+        case Deploy() as goal:
+            return _deploy(want, goal, facts)
+        case Rollback(release=number):
+            release = _rollback_target(want, history, number)
+            return _to_existing(want, facts, release.number)
+        case Start():
+            if history.current is None:
+                raise ReleaseUnknown(
+                    f"{want.app} has never been deployed to {want.environment}",
+                    hint=f"nonevent deploy {want.environment}",
+                )
+            return _to_existing(want, facts, history.current)
+        case Stop():
+            return Plan(release=None, steps=_stop(facts))
+        case Prune():
+            return Plan(release=history.current, steps=prune(want, facts, history.current))
+        case _:
+            assert_never(want.goal)
+
+
+def _deploy(want: Want, goal: Deploy, facts: Facts) -> Plan:
+    serving = facts.history.release(facts.history.current or 0)
+    wanted = (goal.manifest.digest, goal.config, goal.secrets)
+    if serving and wanted == (serving.artifact, serving.config, serving.secrets):
+        return _to_existing(want, facts, serving.number)
+    number = facts.history.next_number
+    commands = tuple(
+        RunCommand(number, place, command) for place, command in enumerate(goal.manifest.release)
+    )
+    steps = (
+        Stage(number),
+        *commands,
+        *converge(number, goal.manifest, facts, address=want.address, port=want.port),
+        *prune(want, facts, number),
+    )
+    return Plan(release=number, steps=steps)
+
+
+def _to_existing(want: Want, facts: Facts, number: int) -> Plan:
+    manifest = facts.manifest(number)
+    if manifest is None:
+        raise HostUnfit(
+            f"the files of release {number} are gone from this host",
+            hint=f"nonevent deploy {want.environment}",
+        )
+    steps = converge(number, manifest, facts, address=want.address, port=want.port)
+    return Plan(release=number, steps=(*steps, *prune(want, facts, number)))
+
+
+def _rollback_target(want: Want, history: History, number: int | None) -> Release:
+    hint = f"nonevent releases {want.environment}"
+    if number is None:
+        target, skipped = history.rollback_target()
+        if target is None:
+            lines = tuple(f"release {each.number}: {each.state}" for each in skipped)
+            raise ReleaseUnknown("there is no good release to go back to", context=lines, hint=hint)
+        return target
+    release = history.release(number)
+    if release is None or not release.on_disk:
+        known = ", ".join(str(each.number) for each in history.releases if each.on_disk)
+        raise ReleaseUnknown(
+            f"release {number} is not on this host",
+            context=(f"on this host: {known or 'none'}",),
+            hint=hint,
+        )
+    if release.state in {State.STAGED, State.FAILED}:
+        raise UsageError(
+            f"release {number} never served: {release.reason or 'it was not finished'}",
+            hint=f"nonevent deploy {want.environment} {release.commit[:7]}",
+        )
+    return release
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cast:
+    """Who is to run for a release: instances to keep or start, by kind, and who is to leave."""
+
+    stay: dict[str, InstanceId]
+    new: frozenset[InstanceId]
+    leave: tuple[tuple[Kind, Instance], ...]
+
+
+def converge(
+    number: int, manifest: Manifest, facts: Facts, *, address: str = "", port: int | None = None
+) -> tuple[Step, ...]:
+    """The steps after which a release that is staged runs, serves and is the only one.
+
+    Order matters: whatever can fail comes before the switch. Workers move before it, since the
+    new release's web queues tasks that old workers do not know; singletons never overlap; the
+    old web is touched only when the new release is in the ledger.
+    """
+    cast = _cast(number, manifest, facts)
+    webs = _ids(manifest, Kind.WEB, cast)
+    workers = _ids(manifest, Kind.WORKER, cast)
+    singletons = _ids(manifest, Kind.SINGLETON, cast)
+    switch = _switch(number, webs, facts)
+    confirm = _confirm(number, facts)
+    early = [each for each in (*webs, *workers) if each in cast.new]
+    probed = [each for each in webs if each in cast.new or switch]
+    steady = [each for each in workers if each in cast.new]
+    late = [each for each in singletons if each in cast.new]
+    hold = (HoldPort(address, port),) if port and facts.front != (address, port) else ()
+    return (
+        # A port that moves is let go of only when the new release is good.
+        *(hold if facts.front is None else ()),
+        *(() if facts.keeper else (Keep(),)),
+        *(Boot(each) for each in early),
+        *(Probe(each) for each in probed),
+        *(Steady(each) for each in steady),
+        *(
+            Retire(each.id)
+            for kind, each in cast.leave
+            if kind is Kind.WORKER and each.state is not RunState.STOPPING
+        ),
+        *(Halt(each.id) for kind, each in cast.leave if kind is Kind.SINGLETON),
+        *(Boot(each) for each in late),
+        *(Steady(each) for each in late),
+        *switch,
+        *((Watch((*webs, *workers, *singletons)),) if switch or confirm else ()),
+        *confirm,
+        *(hold if facts.front is not None else ()),
+        *(Drain(each.id) for kind, each in cast.leave if kind is Kind.WEB),
+    )
+
+
+def _cast(number: int, manifest: Manifest, facts: Facts) -> _Cast:
+    stay: dict[str, InstanceId] = {}
+    new: set[InstanceId] = set()
+    for service in manifest.services:
+        if service.kind is Kind.TIMER:
+            continue
+        mine = [
+            each
+            for each in facts.instances
+            if (each.id.service, each.id.release) == (service.name, number)
+        ]
+        usable = [each.id for each in mine if each.usable]
+        linked = facts.link(service.name)
+        if usable:
+            stay[service.name] = linked if linked in usable else max(usable)
+        else:
+            # A name whose process has not ended is not used again.
+            taken = {each.id.turn for each in mine if each.alive}
+            turn = next(n for n in range(1, len(taken) + 2) if n not in taken)
+            stay[service.name] = InstanceId(service.name, number, turn)
+            new.add(stay[service.name])
+    kept = set(stay.values()) - new
+    leave = tuple(
+        (_kind(each.id, facts), each)
+        for each in facts.instances
+        if each.id not in kept and each.alive
+    )
+    return _Cast(stay=stay, new=frozenset(new), leave=leave)
+
+
+def _kind(instance: InstanceId, facts: Facts) -> Kind:
+    """The kind of an instance; one whose release is gone is treated as a worker: gently."""
+    manifest = facts.manifest(instance.release)
+    service = manifest.service(instance.service) if manifest else None
+    if service:
+        return service.kind
+    return Kind.WEB if facts.link(instance.service) == instance else Kind.WORKER
+
+
+def _ids(manifest: Manifest, kind: Kind, cast: _Cast) -> tuple[InstanceId, ...]:
+    return tuple(cast.stay[service.name] for service in manifest.of_kind(kind))
+
+
+def _switch(number: int, webs: tuple[InstanceId, ...], facts: Facts) -> tuple[Switch, ...]:
+    links = {each.service: each for each in webs}
+    if links == dict(facts.links) and facts.current_link == number:
+        return ()
+    return (Switch(number, webs),)
+
+
+def _confirm(number: int, facts: Facts) -> tuple[Confirm, ...]:
+    """A step back leaves the newer release, so that the next step back passes it over."""
+    history = facts.history
+    if history.current == number and history.running:
+        return ()
+    left = history.current if history.current and history.current > number else None
+    return (Confirm(number, left),)
+
+
+def back(facts: Facts, *, address: str = "", port: int | None = None) -> tuple[Step, ...]:
+    """The steps that undo whatever was begun: to the release that the ledger names.
+
+    Where none was ever confirmed, or a person stopped the app, nothing is to run.
+    """
+    current = facts.history.current
+    manifest = facts.manifest(current) if current and facts.history.running else None
+    if current is None or manifest is None:
+        links = (Switch(None, ()),) if facts.links or facts.current_link else ()
+        leave = tuple(Halt(each.id) for each in facts.instances if each.alive)
+        return (*links, *leave, *((Dismiss(),) if facts.keeper or facts.front else ()))
+    return converge(current, manifest, facts, address=address, port=port)
+
+
+def _stop(facts: Facts) -> tuple[Step, ...]:
+    webs = {instance for _, instance in facts.links}
+    # Whatever serves goes last, so that what it queued can still be worked off.
+    order = sorted(
+        (each.id for each in facts.instances if each.alive), key=lambda each: each in webs
+    )
+    noted = (NoteStopped(),) if facts.history.current and facts.history.running else ()
+    return (*noted, *(Halt(each) for each in order), Dismiss())
+
+
+def prune(want: Want, facts: Facts, current: int | None) -> tuple[Remove, ...]:
+    """What may go: by outcome, never what runs, serves, or is one step back.
+
+    Good releases are kept in a number of ``want.keep``, failed and left ones in a smaller one.
+    """
+    running = {each.id.release for each in facts.instances if each.alive}
+    needed = running | {current, facts.history.current, facts.history.previous}
+    on_disk = [each for each in reversed(facts.history.releases) if each.on_disk]
+    good = [each.number for each in on_disk if each.state in {State.GOOD, State.CURRENT}]
+    rest = [each.number for each in on_disk if each.number not in good and each.number != current]
+    gone = [
+        number for number in (*good[want.keep :], *rest[want.keep_failed :]) if number not in needed
+    ]
+    if not gone and not facts.orphans:
+        return ()
+    return (Remove(tuple(sorted(gone))),)

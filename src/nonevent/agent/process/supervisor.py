@@ -1,0 +1,283 @@
+"""The embedded process manager: supervisor, which needs neither root nor systemd.
+
+Every instance is a program of its own with ``autostart=false``: after a crash or a reboot
+nothing runs until the agent has looked at the ledger. The agent talks XML-RPC over a Unix
+socket; see supervisor's documentation, "XML-RPC API Documentation".
+"""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import http.client
+import io
+import os
+import signal
+import socket
+import subprocess
+import time
+import xmlrpc.client
+from typing import TYPE_CHECKING, Any
+
+from nonevent.agent import durable, kernel
+from nonevent.agent.process.base import Observed, Program
+from nonevent.agent.tools import agent_command
+from nonevent.errors import BootFailed
+from nonevent.model.instance import RunState
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nonevent.model.layout import Layout
+
+START_LIMIT = 20.0
+CALL_LIMIT = 10.0
+DISMISS_LIMIT = 60.0
+LOG_BYTES = 10 * 2**20
+LOGS_KEPT = 3
+_ALREADY_ADDED = 90
+_BAD_NAME = 10
+_NOT_RUNNING = 70
+
+_STATES = {
+    "STARTING": RunState.STARTING,
+    "RUNNING": RunState.RUNNING,
+    "BACKOFF": RunState.FAILING,
+    "STOPPING": RunState.STOPPING,
+    "STOPPED": RunState.ENDED,
+    "EXITED": RunState.ENDED,
+    "FATAL": RunState.ENDED,
+    "UNKNOWN": RunState.ENDED,
+}
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=CALL_LIMIT)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(CALL_LIMIT)
+        self.sock.connect(self._path)
+
+
+class _Transport(xmlrpc.client.Transport):
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+
+    def make_connection(self, host: object) -> _Connection:  # noqa: ARG002
+        return _Connection(self._path)
+
+
+def _call(layout: Layout, method: str, *arguments: object) -> Any:  # noqa: ANN401
+    path = str(_socket(layout))
+    with xmlrpc.client.ServerProxy("http://localhost", transport=_Transport(path)) as proxy:
+        return getattr(proxy.supervisor, method)(*arguments)
+
+
+def _socket(layout: Layout) -> Path:
+    return layout.run / "supervisor.sock"
+
+
+def _answers(layout: Layout) -> bool:
+    try:
+        return bool(_call(layout, "getState")["statename"] == "RUNNING")
+    except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+        return False
+
+
+def observe(layout: Layout) -> tuple[Observed, ...]:
+    """All programs that supervisor knows; none where it does not run."""
+    try:
+        known = _call(layout, "getAllProcessInfo")
+    except (OSError, http.client.HTTPException):
+        return ()
+    return tuple(_observed(each) for each in known)
+
+
+def _observed(info: dict[str, Any]) -> Observed:
+    ended = info["statename"] in {"EXITED", "BACKOFF", "FATAL"}
+    status = int(info["exitstatus"])
+    detail = ""
+    if ended:
+        detail = info["spawnerr"] or _exit_in_words(status)
+    return Observed(
+        name=str(info["name"]),
+        state=_STATES[info["statename"]],
+        pid=int(info["pid"]),
+        started=float(info["start"]),
+        detail=str(detail),
+    )
+
+
+def _exit_in_words(status: int) -> str:
+    return f"exited with status {status}" if status >= 0 else "was killed by a signal"
+
+
+def start(layout: Layout, program: Program) -> None:
+    """Define a program and start it, and supervisor itself where it does not run.
+
+    Raises:
+        BootFailed: supervisor does not come up, or cannot start the program.
+    """
+    layout.programs.mkdir(exist_ok=True)
+    layout.logs.mkdir(exist_ok=True)
+    durable.write(layout.programs / f"{program.name}.conf", _definition(program))
+    if not _answers(layout):
+        _launch(layout)
+    try:
+        _call(layout, "reloadConfig")
+        with _tolerated(_ALREADY_ADDED):
+            _call(layout, "addProcessGroup", program.name)
+        _call(layout, "startProcess", program.name, False)
+    except xmlrpc.client.Fault as fault:
+        raise BootFailed(
+            f"supervisor could not start {program.name}: {fault.faultString}",
+            context=(" ".join(program.argv),),
+        ) from fault
+
+
+@contextlib.contextmanager
+def _tolerated(*codes: int) -> Any:  # noqa: ANN401
+    """Let a fault pass that says that the wanted state is there already."""
+    try:
+        yield
+    except xmlrpc.client.Fault as fault:
+        if fault.faultCode not in codes:
+            raise
+
+
+def _definition(program: Program) -> bytes:
+    """A program in supervisor's format, in which a percent sign is doubled."""
+    command = " ".join(_quoted(word) for word in program.argv)
+    return _ini(
+        {
+            f"program:{program.name}": {
+                "command": command.replace("%", "%%"),
+                "autostart": "false",
+                "autorestart": "true",
+                "startsecs": "1",
+                # The delay before each further try grows by a second; it never gives up.
+                "startretries": "1000000",
+                "stopsignal": program.stop_signal,
+                "stopwaitsecs": str(max(1, round(program.stop_limit))),
+                # The main process is asked, and passes it on; the limit ends the whole group.
+                "stopasgroup": "false",
+                "killasgroup": "true",
+                "redirect_stderr": "true",
+                "stdout_logfile": str(program.log).replace("%", "%%"),
+                "stdout_logfile_maxbytes": str(LOG_BYTES),
+                "stdout_logfile_backups": str(LOGS_KEPT),
+            }
+        }
+    )
+
+
+def _quoted(word: str) -> str:
+    """A word as supervisor's own shlex reads it back: no shell is involved."""
+    if word and all(letter.isalnum() or letter in "-_./=:@+," for letter in word):
+        return word
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _ini(sections: dict[str, dict[str, str]]) -> bytes:
+    parser = configparser.RawConfigParser()
+    parser.read_dict(sections)
+    text = io.StringIO()
+    parser.write(text)
+    return text.getvalue().encode()
+
+
+def _launch(layout: Layout) -> None:
+    """Start supervisor as a process of its own session, and wait until it answers."""
+    layout.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with contextlib.suppress(FileNotFoundError):
+        _socket(layout).unlink()
+    config = layout.programs / "supervisord.ini"
+    durable.write(config, _main_config(layout))
+    with (layout.logs / "supervisord.out").open("wb") as output:
+        child = subprocess.Popen(
+            (*agent_command(), "supervisord", "--nodaemon", "--configuration", str(config)),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=layout.root,
+            env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + START_LIMIT
+    while not _answers(layout):
+        if child.poll() is not None or time.monotonic() > deadline:
+            evidence = (layout.logs / "supervisord.out").read_text(errors="replace")
+            raise BootFailed(
+                "the embedded process manager does not start",
+                context=tuple(evidence.splitlines()[-10:]),
+            )
+        time.sleep(0.02)
+
+
+def _main_config(layout: Layout) -> bytes:
+    def literal(path: Path) -> str:
+        return str(path).replace("%", "%%")
+
+    return _ini(
+        {
+            "unix_http_server": {"file": literal(_socket(layout)), "chmod": "0700"},
+            "supervisord": {
+                "logfile": literal(layout.logs / "supervisord.log"),
+                "logfile_maxbytes": str(2**20),
+                "logfile_backups": "1",
+                "pidfile": literal(layout.run / "supervisord.pid"),
+                "identifier": "nonevent",
+                "silent": "true",
+            },
+            "rpcinterface:supervisor": {
+                "supervisor.rpcinterface_factory": (
+                    "supervisor.rpcinterface:make_main_rpcinterface"
+                )
+            },
+            "include": {"files": literal(layout.programs / "*.conf")},
+        }
+    )
+
+
+def stop(layout: Layout, name: str) -> None:
+    """Tell a program to stop; what is stopped already stays so."""
+    with contextlib.suppress(OSError), _tolerated(_NOT_RUNNING, _BAD_NAME):
+        _call(layout, "stopProcess", name, False)
+
+
+def forget(layout: Layout, names: tuple[str, ...]) -> None:
+    """Drop programs that have ended, so that no restart of supervisor knows them."""
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            (layout.programs / f"{name}.conf").unlink()
+    if not names or not _answers(layout):
+        return
+    _call(layout, "reloadConfig")
+    for name in names:
+        with _tolerated(_BAD_NAME):
+            _call(layout, "removeProcessGroup", name)
+
+
+def dismiss(layout: Layout) -> None:
+    """End supervisor and whatever it still runs."""
+    try:
+        pid = int(_call(layout, "getPID"))
+        _call(layout, "shutdown")
+    except (OSError, http.client.HTTPException):
+        return
+    deadline = time.monotonic() + DISMISS_LIMIT
+    while _lives(pid):
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def _lives(pid: int) -> bool:
+    process = kernel.process(pid)
+    return process is not None and process.state != "Z"

@@ -1,0 +1,153 @@
+"""Releases on the host: making a folder of layers and a configuration version."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nonevent.agent import durable, interpreter, layers
+from nonevent.model.manifest import Manifest, manifest_from
+from nonevent.model.parse import parse_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nonevent.model.layout import Layout
+    from nonevent.model.parse import Table
+
+FORMAT = 1
+_FILE = "release.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """A release as its folder describes it."""
+
+    number: int
+    environment: str
+    config: int
+    manifest: Manifest
+
+    def encoded(self) -> bytes:
+        """The description as it stands in ``release.json``."""
+        raw = {
+            "format": FORMAT,
+            "number": self.number,
+            "environment": self.environment,
+            "config": self.config,
+            "artifact": self.manifest.digest,
+            "manifest": self.manifest.as_dict(),
+        }
+        return json.dumps(raw, ensure_ascii=False, indent=1).encode()
+
+
+def read(layout: Layout, number: int) -> Staged | None:
+    """The release of that number, or None where it is not complete on disk.
+
+    Raises:
+        FormatInvalid: its description cannot be read.
+    """
+    try:
+        text = (layout.release(number) / _FILE).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return parse_json(f"releases/{number}/{_FILE}", text, _staged)
+
+
+def _staged(table: Table) -> Staged:
+    table.number("format", most=FORMAT)
+    staged = Staged(
+        number=table.number("number", least=1),
+        environment=table.text("environment"),
+        config=table.number("config"),
+        manifest=manifest_from(table.table("manifest", required=True)),
+    )
+    if table.text("artifact") != staged.manifest.digest:
+        table.problem("artifact", expected="the digest of the manifest beside it")
+    table.done()
+    return staged
+
+
+def numbers(layout: Layout) -> tuple[int, ...]:
+    """The releases whose folders are complete."""
+    try:
+        names = [path.name for path in layout.releases.iterdir()]
+    except FileNotFoundError:
+        return ()
+    return tuple(sorted(int(name) for name in names if name.isdigit()))
+
+
+def stage(layout: Layout, staged: Staged) -> None:
+    """Make a release's folder; its layers are there already.
+
+    The application's files are hard links into their layer, so that two releases of the same
+    bytes cost nothing and yet every process works in a folder that names its release.
+
+    Raises:
+        HostUnfit: no interpreter fits.
+        DiskFull: there is no room.
+    """
+    manifest = staged.manifest
+    app, deps = manifest.layer("app"), manifest.layer("deps")
+    assert app and deps  # noqa: S101, PT018  (the manifest's parser refuses any other)
+    layers.point_python(layout, deps, interpreter.find(manifest.python))
+    layout.data.mkdir(exist_ok=True)
+    layout.releases.mkdir(exist_ok=True)
+    partial = layout.releases / f".partial-{staged.number}"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        _link_tree(layout.layer(app.id), partial)
+        (partial / "app").mkdir(exist_ok=True)
+        (partial / "venv").symlink_to(f"../../layers/{deps.id}")
+        if staged.config:
+            (partial / "config").symlink_to(f"../../configs/{staged.config}")
+        durable.write(partial / _FILE, staged.encoded())
+        partial.rename(layout.release(staged.number))
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EMLINK}:
+            raise layers.disk_full(partial) from error
+        raise
+    durable.sync_folder(layout.releases)
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    """A second tree of the same files: hard links, and copies of what must not be linked.
+
+    ext4 allows 65,000 links to one inode, and all empty files of all releases may share one.
+    """
+    target.mkdir()
+    for entry in os.scandir(source):
+        place = target / entry.name
+        if entry.is_dir(follow_symlinks=False):
+            _link_tree(source / entry.name, place)
+        elif entry.is_symlink():
+            place.symlink_to(os.readlink(entry.path))
+        else:
+            _link_file(entry, place)
+
+
+def _link_file(source: os.DirEntry[str], target: Path) -> None:
+    if source.stat(follow_symlinks=False).st_size:
+        try:
+            os.link(source.path, target)
+        except OSError as error:
+            if error.errno != errno.EMLINK:
+                raise
+        else:
+            return
+    shutil.copy2(source.path, target)
+
+
+def current(layout: Layout) -> int | None:
+    """The release that the link ``current`` names, or None."""
+    with contextlib.suppress(OSError):
+        name = os.readlink(layout.current).rpartition("/")[2]
+        if name.isdigit():
+            return int(name)
+    return None

@@ -1,0 +1,246 @@
+"""Starting instances, telling them to stop, and waiting until they have."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from nonevent.agent import facts, kernel, ledger, release
+from nonevent.agent.host import Host, signal_number
+from nonevent.agent.process.base import Program
+from nonevent.agent.tools import agent_command
+from nonevent.errors import BootFailed
+from nonevent.model.ledger import State
+from nonevent.model.service import Kind, Service
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nonevent.model.instance import Instance, InstanceId
+    from nonevent.model.layout import Layout
+    from nonevent.model.ledger import History
+
+QUIET = 0.3
+"""Seconds without a connection after which a socket counts as drained."""
+GRACE = 15.0
+"""Seconds beyond a service's own stop limit until it must be gone."""
+EVIDENCE = 30
+"""Lines of a log that an error shows."""
+
+
+def service_of(layout: Layout, instance: InstanceId) -> Service:
+    """The service of an instance; a plain one where its release is gone."""
+    staged = release.read(layout, instance.release)
+    service = staged.manifest.service(instance.service) if staged else None
+    return service or Service(name=instance.service, kind=Kind.WORKER, command="")
+
+
+def boot(host: Host, instance: InstanceId) -> str:
+    """Start an instance; says nothing of whether it will be healthy."""
+    layout = host.layout
+    service = service_of(layout, instance)
+    history = ledger.history(layout)
+    layout.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with contextlib.suppress(FileNotFoundError):
+        layout.socket(str(instance)).unlink()
+    port = _free_port() if service.uses_port else 0
+    argv = (
+        *agent_command(),
+        "exec",
+        *("--root", str(layout.root), "--instance", str(instance)),
+        *("--secrets", str(_secrets(history, instance.release)), "--port", str(port)),
+    )
+    program = Program(
+        name=str(instance),
+        argv=argv,
+        log=layout.log(str(instance)),
+        stop_signal=service.stop_signal,
+        stop_limit=service.stop_limit,
+    )
+    host.manager.start(layout, program)
+    if port:
+        relay = Program(
+            name=_relay(instance),
+            argv=(
+                *agent_command(),
+                "relay",
+                *("--listen", str(layout.socket(str(instance)))),
+                *("--to", f"127.0.0.1:{port}"),
+            ),
+            log=layout.log(_relay(instance)),
+        )
+        host.manager.start(layout, relay)
+    return ""
+
+
+def _relay(instance: InstanceId) -> str:
+    return f"{instance}.relay"
+
+
+def _secrets(history: History, number: int) -> int:
+    """The newest secrets that ever served, or that came with this release.
+
+    A rollback does not bring rotated secrets back, and those of a failed release do not count.
+    """
+    good = {State.CURRENT, State.GOOD, State.LEFT}
+    return max(
+        (each.secrets for each in history.releases if each.state in good or each.number == number),
+        default=0,
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as attempt:
+        attempt.bind(("127.0.0.1", 0))
+        return int(attempt.getsockname()[1])
+
+
+def seen(host: Host, instance: InstanceId) -> Instance | None:
+    """The instance as it is now, or None where nobody knows it."""
+    everything = facts.gather(host.layout, host.manager).instances
+    return next((each for each in everything if each.id == instance), None)
+
+
+def retire(host: Host, instance: InstanceId) -> str:
+    """Tell an instance to finish what it holds; it does so in the background."""
+    _ask_to_stop(host, instance)
+    return "finishes in the background"
+
+
+def halt(host: Host, instance: InstanceId) -> str:
+    """Stop an instance and wait until it has ended."""
+    began = time.monotonic()
+    _ask_to_stop(host, instance)
+    _wait_until_ended(host, instance)
+    return f"stopped in {time.monotonic() - began:.1f} s"
+
+
+def drain(host: Host, instance: InstanceId) -> str:
+    """Wait until an instance has no connection, accepted or queued, or its limit is over; stop it.
+
+    Told to stop with a connection still in its queue, a server resets it: the kernel has
+    accepted it already, the server has not.
+    """
+    limit = service_of(host.layout, instance).drain_limit
+    name = str(host.layout.socket(str(instance)))
+    began = time.monotonic()
+    quiet_since = began
+    while True:
+        now = time.monotonic()
+        open_connections = kernel.connections(name)
+        if open_connections:
+            quiet_since = now
+        if now - quiet_since >= QUIET or now - began >= limit:
+            break
+        host.pause()
+    halt(host, instance)
+    seconds = f"{time.monotonic() - began:.1f} s"
+    if open_connections:
+        return f"{open_connections} connections were still open after {limit:g} s"
+    return f"idle and stopped after {seconds}"
+
+
+def _ask_to_stop(host: Host, instance: InstanceId) -> None:
+    host.manager.stop(host.layout, str(instance))
+    lost = _lost(host, instance)
+    if lost:
+        number = signal_number(service_of(host.layout, instance).stop_signal)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(lost, number)
+
+
+def _lost(host: Host, instance: InstanceId) -> int:
+    found = seen(host, instance)
+    return found.pid if found and found.state.value == "lost" else 0
+
+
+def _wait_until_ended(host: Host, instance: InstanceId) -> None:
+    limit = service_of(host.layout, instance).stop_limit
+    deadline = time.monotonic() + limit
+    while True:
+        found = seen(host, instance)
+        if found is None or not found.alive:
+            break
+        now = time.monotonic()
+        if now > deadline and found.state.value == "lost":
+            _kill_tree(found.pid)
+        if now > deadline + GRACE:
+            raise BootFailed(
+                f"{instance} does not end",
+                context=(f"process {found.pid} is still there after {limit + GRACE:g} s",),
+                hint=f"kill -9 {found.pid}",
+            )
+        time.sleep(0.05)
+    forget(host, instance)
+
+
+def _kill_tree(pid: int) -> None:
+    for each in kernel.descendants(pid, kernel.processes()):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(each.pid, signal.SIGKILL)
+
+
+def forget(host: Host, instance: InstanceId) -> None:
+    """Drop an instance that has ended, with its relay and its socket."""
+    relay = _relay(instance)
+    if (host.layout.programs / f"{relay}.conf").exists():
+        stop_and_forget(host, relay, limit=GRACE)
+    host.manager.forget(host.layout, (str(instance),))
+    with contextlib.suppress(FileNotFoundError):
+        host.layout.socket(str(instance)).unlink()
+
+
+def stop_and_forget(host: Host, name: str, *, limit: float) -> None:
+    """Stop a program that is no instance, and wait for its end; fine where it never ran."""
+    host.manager.stop(host.layout, name)
+    deadline = time.monotonic() + limit
+    while any(each.name == name and each.pid for each in host.manager.observe(host.layout)):
+        if time.monotonic() > deadline:
+            raise BootFailed(f"{name} does not end within {limit:g} s")
+        time.sleep(0.05)
+    host.manager.forget(host.layout, (name,))
+
+
+def tidy(host: Host) -> tuple[InstanceId, ...]:
+    """Forget the instances that were told to stop and have ended since; returns them."""
+    ended = tuple(
+        each.id for each in facts.gather(host.layout, host.manager).instances if not each.alive
+    )
+    for instance in ended:
+        forget(host, instance)
+    return ended
+
+
+def last_lines(log: Path, count: int = EVIDENCE) -> tuple[str, ...]:
+    """The end of a log, as evidence in an error."""
+    try:
+        with log.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 64 * 1024))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ()
+    return tuple(f"| {line}" for line in lines[-count:])
+
+
+def holder_of_port(port: int) -> tuple[str, ...]:
+    """Who listens on a TCP port, as far as /proc shows it to us."""
+    inodes = set()
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            lines = (kernel.PROC / "net" / table).read_text().splitlines()[1:]
+            fields = (line.split() for line in lines)
+            inodes |= {
+                f[9] for f in fields if f[3] == "0A" and int(f[1].rpartition(":")[2], 16) == port
+            }
+    for process in kernel.processes():
+        with contextlib.suppress(OSError):
+            for name in os.listdir(f"/proc/{process.pid}/fd"):
+                target = os.readlink(f"/proc/{process.pid}/fd/{name}")
+                if target.startswith("socket:[") and target[8:-1] in inodes:
+                    return (f"process {process.pid} ({process.name}) listens there",)
+    return ()

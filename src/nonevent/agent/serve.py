@@ -1,0 +1,262 @@
+"""The agent's side of the protocol: requests in, events and results out, until the end of input.
+
+Requests are carried out one after the other by the main thread. A second thread reads, so that
+a ``cancel``, or the end of the connection, is noticed while a plan is being carried out.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import sys
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nonevent.agent import apply as applying
+from nonevent.agent import layers, ledger, lock, logs, release, status, variables
+from nonevent.agent.host import Host
+from nonevent.agent.process import supervisor
+from nonevent.errors import NoneventError, ProtocolBroken, UsageError
+from nonevent.model.manifest import LAYERS, LayerRef
+from nonevent.model.parse import Table, parse
+from nonevent.model.plan import step_as_dict
+from nonevent.model.protocol import VERSION, Channel, Frame
+from nonevent.model.want import Want, read_want
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nonevent.model.layout import Layout
+
+WAITING = 16
+"""Frames that may wait: with chunks of a megabyte, what a transfer holds in memory."""
+IDLE_LIMIT = 3600.0
+"""Seconds after which a connection without a request ends."""
+
+
+@dataclass(slots=True)
+class Server:
+    """One connection."""
+
+    layout: Layout
+    channel: Channel
+    requests: queue.Queue[Frame | None] = field(default_factory=lambda: queue.Queue(WAITING))
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    gone: threading.Event = field(default_factory=threading.Event)
+    stack: ExitStack = field(default_factory=ExitStack)
+    by: str = ""
+
+    def emit(self, event: dict[str, object]) -> None:
+        """Send an event; where nobody listens any more, the work goes on all the same."""
+        if self.gone.is_set():
+            return
+        try:
+            self.channel.send(event)
+        except ProtocolBroken:
+            self.gone.set()
+            self.cancelled.set()
+
+    def host(self) -> Host:
+        """The host for one request."""
+        return Host(
+            layout=self.layout,
+            manager=supervisor,
+            emit=self.emit,
+            interrupted=self.cancelled.is_set,
+        )
+
+
+def serve(layout: Layout, channel: Channel) -> None:
+    """Answer requests until the other side is gone."""
+    server = Server(layout, channel)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, lambda *_: server.cancelled.set())
+    threading.Thread(target=_read, args=(server,), daemon=True).start()
+    with server.stack:
+        while True:
+            frame = server.requests.get(timeout=IDLE_LIMIT)
+            if frame is None:
+                return
+            _answer(server, frame)
+
+
+def _read(server: Server) -> None:
+    """Everything that arrives, in order; a cancel overtakes what waits."""
+    try:
+        while frame := server.channel.receive():
+            if frame.header.get("request") == "cancel":
+                server.cancelled.set()
+            else:
+                server.requests.put(frame)
+    except ProtocolBroken as error:
+        print(error.message, file=sys.stderr)  # noqa: T201
+    server.gone.set()
+    server.cancelled.set()
+    server.requests.put(None)
+
+
+def _answer(server: Server, frame: Frame) -> None:
+    if frame.header.get("request") == "data":
+        # A layer failed, and the client had sent this before it could know: no answer is due.
+        return
+    try:
+        result = parse("the request", frame.header, lambda table: _carry_out(server, table, frame))
+    except NoneventError as error:
+        server.emit({"error": error.as_dict() | {"exit_status": error.exit_status}})
+    except OSError as error:
+        named = applying.named(server.layout, error)
+        server.emit({"error": named.as_dict() | {"exit_status": named.exit_status}})
+    else:
+        server.emit({"result": result})
+
+
+def _carry_out(server: Server, table: Table, frame: Frame) -> object:
+    name = table.choice("request", tuple(_REQUESTS))
+    return _REQUESTS[name](server, table, frame)
+
+
+def _hello(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
+    """Who is there; the first request of every connection."""
+    theirs = table.number("version")
+    server.by = table.text("by")
+    if theirs != VERSION:
+        raise UsageError(
+            f"the client speaks version {theirs} of the protocol, the agent version {VERSION}"
+        )
+    return {"version": VERSION, "pid": os.getpid(), "root": str(server.layout.root)}
+
+
+def _begin(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
+    """Take the lock for the rest of the connection."""
+    reason, environment = table.text("reason"), table.text("environment")
+    note = lock.Note(by=server.by, reason=reason, since=ledger.now())
+    server.stack.enter_context(lock.held(server.layout, note))
+    lock.refuse_if_locked(server.layout, environment)
+    applying.recover(server.host())
+    layers.clean_incoming(server.layout)
+    return {"ledger": ledger.history(server.layout).lines}
+
+
+def _missing(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
+    refs = tuple(_ref(each) for each in table.tables("layers"))
+    return {"missing": [ref.name for ref in layers.missing(server.layout, refs)]}
+
+
+def _ref(table: Table) -> LayerRef:
+    return LayerRef(
+        name=table.choice("name", LAYERS),
+        digest=table.text("digest", pattern=r"[0-9a-f]{64}"),
+        files=table.number("files"),
+        size=table.number("size"),
+    )
+
+
+def _receive(server: Server, table: Table, frame: Frame) -> object:
+    """A layer: its list in this frame, its files in ``data`` frames, an empty one at the end."""
+    incoming = layers.receive(server.layout, _ref(table.table("layer", required=True)), frame.body)
+    try:
+        while True:
+            body = _next_data(server)
+            if not body:
+                break
+            incoming.write(body)
+        incoming.finish()
+    except BaseException:
+        incoming.abandon()
+        raise
+    return {}
+
+
+def _next_data(server: Server) -> bytes:
+    following = server.requests.get(timeout=IDLE_LIMIT)
+    if following is None or server.cancelled.is_set():
+        raise ProtocolBroken("the connection ended within a layer")
+    if following.header.get("request") != "data":
+        raise ProtocolBroken("something else than data arrived within a layer")
+    return following.body
+
+
+def _configure(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
+    """Settings and secrets of the environment; their version numbers."""
+    settings, secrets = dict(table.pairs("settings")), dict(table.pairs("secrets"))
+    return {
+        "config": variables.keep_config(server.layout, settings),
+        "secrets": variables.keep_secrets(server.layout, secrets),
+    }
+
+
+def _apply(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
+    want = _want(table)
+    decided = applying.apply(server.host(), want)
+    return {"release": decided.release, "changed": bool(decided.steps)}
+
+
+def _plan(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
+    decided = applying.decide(server.host(), _want(table))
+    return {"release": decided.release, "steps": [step_as_dict(step) for step in decided.steps]}
+
+
+def _want(table: Table) -> Want:
+    return read_want(table.take("want"))
+
+
+def _status(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
+    return status.status(server.layout, supervisor)
+
+
+def _history(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
+    """The ledger's lines: client and agent fold them by the same code."""
+    return {"lines": [line.encoded() for line in ledger.read(server.layout)]}
+
+
+def _manifest(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
+    staged = release.read(server.layout, table.number("release"))
+    return {"manifest": staged.manifest.as_dict() if staged else None}
+
+
+def _logs(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
+    asked = logs.Asked(
+        service=table.text("service", ""),
+        release=table.maybe_number("release"),
+        lines=table.number("lines", 100),
+    )
+    if table.flag("follow", default=False):
+        found = logs.follow(server.layout, asked, ended=server.cancelled.is_set)
+    else:
+        found = logs.last(server.layout, asked)
+    for name, line in found:
+        server.emit({"event": "log", "log": name, "text": line})
+    return {}
+
+
+def _lock(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
+    note = lock.Note(by=server.by, reason=table.text("reason"), since=ledger.now())
+    before = lock.person(server.layout)
+    lock.refuse_if_locked(server.layout, table.text("environment"))
+    lock.set_person(server.layout, note)
+    return {"locked": before is None}
+
+
+def _unlock(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
+    note = lock.clear_person(server.layout)
+    return {"by": note.by, "reason": note.reason} if note else {}
+
+
+_REQUESTS: dict[str, Callable[[Server, Table, Frame], object]] = {
+    "hello": _hello,
+    "begin": _begin,
+    "missing": _missing,
+    "receive": _receive,
+    "configure": _configure,
+    "apply": _apply,
+    "plan": _plan,
+    "status": _status,
+    "history": _history,
+    "manifest": _manifest,
+    "logs": _logs,
+    "lock": _lock,
+    "unlock": _unlock,
+}

@@ -1,0 +1,94 @@
+"""What really runs: the process manager, the kernel and the ledger, side by side."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from nonevent.agent import facts, journal, kernel, lock, proof, release
+
+if TYPE_CHECKING:
+    from nonevent.agent.process.base import ProcessManager
+    from nonevent.model.facts import Facts
+    from nonevent.model.instance import Instance
+    from nonevent.model.layout import Layout
+
+
+def status(layout: Layout, manager: ProcessManager) -> dict[str, object]:
+    """Everything that ``nonevent status`` shows of this host; sizes in bytes, times in seconds."""
+    found = facts.gather(layout, manager)
+    history = found.history
+    serving = history.release(history.current or 0)
+    story = journal.interrupted(layout)
+    holder, person = lock.holder(layout), lock.person(layout)
+    return {
+        "root": str(layout.root),
+        "release": _release(serving) if serving else None,
+        "running": history.running,
+        "previous": history.previous,
+        "front": list(found.front) if found.front else None,
+        "instances": [_instance(layout, each, found) for each in found.instances],
+        "timers": _timers(found),
+        "busy": f"{holder.by}: {holder.reason}" if holder else None,
+        "locked": (
+            {"by": person.by, "reason": person.reason, "since": person.since} if person else None
+        ),
+        "interrupted": f"{story.goal} by {story.by} at {story.time}"
+        if story and not holder
+        else None,
+        "disk": _disk(layout),
+    }
+
+
+def _release(serving: object) -> dict[str, object]:
+    names = ("number", "commit", "subject", "ref", "artifact", "by", "since", "config", "secrets")
+    return {name: getattr(serving, name) for name in names}
+
+
+def _instance(layout: Layout, instance: Instance, found: Facts) -> dict[str, object]:
+    tree = kernel.descendants(instance.pid, kernel.processes()) if instance.pid else ()
+    manifest = found.manifest(instance.id.release)
+    service = manifest.service(instance.id.service) if manifest else None
+    staged = release.read(layout, instance.id.release)
+    complaints: tuple[str, ...] = ()
+    if tree and staged:
+        complaints = proof.complaints(instance.pid, proof.expected(layout, staged))
+    return {
+        "instance": str(instance.id),
+        "service": instance.id.service,
+        "release": instance.id.release,
+        "kind": service.kind.value if service else "",
+        "state": instance.state.value,
+        "detail": instance.detail,
+        "pid": instance.pid,
+        "processes": len(tree),
+        "memory": sum(each.memory for each in tree),
+        "seconds": round(time.time() - instance.started) if tree and instance.started else 0,
+        "serves": found.link(instance.id.service) == instance.id,
+        "connections": kernel.connections(str(layout.socket(str(instance.id)))),
+        "complaints": list(complaints),
+    }
+
+
+def _timers(found: Facts) -> list[dict[str, object]]:
+    manifest = found.manifest(found.history.current or 0)
+    timers = [each for each in manifest.services if each.schedule] if manifest else []
+    return [{"service": each.name, "schedule": each.schedule} for each in timers]
+
+
+def _disk(layout: Layout) -> dict[str, int]:
+    """How much the app uses, each file once however often it is linked, and how much is free."""
+    seen: set[tuple[int, int]] = set()
+    total = 0
+    for folder, _, names in os.walk(layout.root):
+        for name in names:
+            try:
+                stat = os.lstat(os.path.join(folder, name))  # noqa: PTH118
+            except FileNotFoundError:
+                continue
+            if (stat.st_dev, stat.st_ino) not in seen:
+                seen.add((stat.st_dev, stat.st_ino))
+                total += stat.st_blocks * 512
+    room = os.statvfs(layout.root)
+    return {"used": total, "free": room.f_bavail * room.f_frsize}

@@ -1,0 +1,237 @@
+"""Acting: what each step does. Each names an end state, and may be repeated after a crash."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import time
+from typing import TYPE_CHECKING, assert_never
+
+from nonevent.agent import facts, ledger, release, running, switch
+from nonevent.agent.command import run_command
+from nonevent.agent.health import probe_until_healthy, steady, watch
+from nonevent.agent.layers import clean_incoming
+from nonevent.agent.process.base import Program
+from nonevent.agent.tools import agent_command
+from nonevent.errors import BootFailed, PortTaken
+from nonevent.model.ledger import Event, Line
+from nonevent.model.plan import (
+    Boot,
+    Confirm,
+    Dismiss,
+    Drain,
+    Halt,
+    HoldPort,
+    Keep,
+    NoteStopped,
+    Probe,
+    Remove,
+    Retire,
+    RunCommand,
+    Stage,
+    Steady,
+    Step,
+    Switch,
+    Watch,
+)
+from nonevent.model.want import Deploy
+
+if TYPE_CHECKING:
+    from nonevent.agent.host import Host
+    from nonevent.model.want import Want
+
+PORT_LIMIT = 10.0
+
+
+def take(host: Host, step: Step, want: Want) -> str:  # noqa: C901, PLR0911, PLR0912  (a table)
+    """Make a step's end state true; returns what is worth saying about it, or nothing.
+
+    Raises:
+        NoneventError: it could not be reached.
+    """
+    match step:
+        case Stage():
+            return _stage(host, step, want)
+        case RunCommand():
+            return run_command(host, step)
+        case HoldPort():
+            return _hold_port(host, step)
+        case Keep():
+            return _keep(host)
+        case Boot(instance=instance):
+            return running.boot(host, instance)
+        case Probe(instance=instance):
+            return probe_until_healthy(host, instance)
+        case Steady(instance=instance):
+            return steady(host, instance)
+        case Retire(instance=instance):
+            return running.retire(host, instance)
+        case Halt(instance=instance):
+            return running.halt(host, instance)
+        case Switch():
+            return _switch(host, step)
+        case Watch(instances=instances):
+            return watch(host, instances, want)
+        case Confirm():
+            return _confirm(host, step, want)
+        case Drain(instance=instance):
+            return running.drain(host, instance)
+        case Dismiss():
+            return _dismiss(host)
+        case NoteStopped():
+            return _note_stopped(host, want)
+        case Remove():
+            return _remove(host, step)
+        case _:
+            assert_never(step)
+
+
+def _line(event: Event, number: int, want: Want, *, seconds: float = 0.0) -> Line:
+    """A line of the ledger; its own number is set when it is appended."""
+    return Line(
+        number=0,
+        time=ledger.now(),
+        event=event,
+        release=number,
+        by=want.by,
+        reason=want.reason,
+        seconds=round(seconds, 3),
+    )
+
+
+def _stage(host: Host, step: Stage, want: Want) -> str:
+    if not isinstance(want.goal, Deploy):
+        raise BootFailed(f"release {step.release} is incomplete")
+    goal = want.goal
+    # The number is used up first: a crash in between must not give it to another artifact.
+    line = Line(
+        number=0,
+        time=ledger.now(),
+        event=Event.STAGED,
+        release=step.release,
+        by=want.by,
+        reason=want.reason,
+        artifact=goal.manifest.digest,
+        commit=goal.manifest.commit,
+        subject=goal.manifest.subject,
+        ref=goal.ref,
+        config=goal.config,
+        secrets=goal.secrets,
+    )
+    ledger.append(host.layout, line)
+    staged = release.Staged(
+        number=step.release,
+        environment=want.environment,
+        config=goal.config,
+        manifest=goal.manifest,
+    )
+    release.stage(host.layout, staged)
+    return ""
+
+
+def _hold_port(host: Host, step: HoldPort) -> str:
+    running.stop_and_forget(host, "front", limit=PORT_LIMIT * 2)
+    _refuse_taken_port(step)
+    program = Program(
+        name="front",
+        argv=(
+            *agent_command(),
+            "front",
+            *("--address", step.address, "--port", str(step.port)),
+            *("--to", str(host.layout.link("web"))),
+        ),
+        log=host.layout.log("front"),
+        stop_limit=PORT_LIMIT,
+    )
+    host.manager.start(host.layout, program)
+    deadline = time.monotonic() + PORT_LIMIT
+    while not _answers(step.address, step.port):
+        if time.monotonic() > deadline:
+            raise BootFailed(
+                f"the front does not come up on {step.address}:{step.port}",
+                context=running.last_lines(host.layout.log("front")),
+            )
+        host.pause()
+    return f"{step.address}:{step.port}"
+
+
+def _refuse_taken_port(step: HoldPort) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in step.address else socket.AF_INET) as attempt:
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind((step.address, step.port))
+        except OSError as error:
+            raise PortTaken(
+                f"port {step.port} on {step.address} cannot be used: {error.strerror}",
+                context=running.holder_of_port(step.port),
+                hint="stop what uses it, or set another `port` for this environment",
+            ) from error
+
+
+def _answers(address: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=1):
+        return True
+    return False
+
+
+def _keep(host: Host) -> str:
+    program = Program(
+        name="keeper",
+        argv=(*agent_command(), "keeper", "--root", str(host.layout.root)),
+        log=host.layout.log("keeper"),
+    )
+    host.manager.start(host.layout, program)
+    return ""
+
+
+def _switch(host: Host, step: Switch) -> str:
+    if step.links:
+        host.switched = not host.going_back
+    switch.point_links(host.layout, step.links)
+    switch.point_current(host.layout, step.release)
+    return ""
+
+
+def _confirm(host: Host, step: Confirm, want: Want) -> str:
+    seconds = time.monotonic() - host.started
+    lines = [_line(Event.CURRENT, step.release, want, seconds=seconds)]
+    if step.left:
+        lines.append(_line(Event.LEFT, step.left, want))
+    ledger.append(host.layout, *lines)
+    host.confirmed = True
+    return ""
+
+
+def _dismiss(host: Host) -> str:
+    if not host.inside:
+        host.manager.dismiss(host.layout)
+        switch.point_links(host.layout, ())
+    return ""
+
+
+def _note_stopped(host: Host, want: Want) -> str:
+    current = ledger.history(host.layout).current or 0
+    ledger.append(host.layout, _line(Event.STOPPED, current, want))
+    return ""
+
+
+def _remove(host: Host, step: Remove) -> str:
+    """Each release in the ledger first: files without a line are tidied, never the reverse."""
+    layout = host.layout
+    clean_incoming(layout)
+    for number in step.releases:
+        ledger.append(
+            layout, Line(number=0, time=ledger.now(), event=Event.REMOVED, release=number)
+        )
+        gone = layout.releases / f".gone-{number}"
+        with contextlib.suppress(FileNotFoundError):
+            layout.release(number).rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+        for log in layout.logs.glob(f"*-{number}.log*"):
+            log.unlink(missing_ok=True)
+    orphans = facts.gather(layout, host.manager).orphans
+    for name in orphans:
+        shutil.rmtree(layout.root / name, ignore_errors=True)
+    releases = ", ".join(str(number) for number in step.releases)
+    return f"release {releases}" if releases else f"{len(orphans)} unused layers and settings"

@@ -1,0 +1,54 @@
+"""The socket link: where new connections go, changed in one rename(2).
+
+Whoever connects to ``web.sock`` lets the kernel follow the link at that moment, so there is
+nothing to reload and no instant without an answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from nonevent.agent import durable
+from nonevent.model.instance import InstanceId, read_instance_id
+
+if TYPE_CHECKING:
+    from nonevent.model.layout import Layout
+
+
+def links(layout: Layout) -> tuple[tuple[str, InstanceId], ...]:
+    """Per web service, the instance that its link names."""
+    found: list[tuple[str, InstanceId]] = []
+    with contextlib.suppress(FileNotFoundError):
+        for path in sorted(layout.run.iterdir()):
+            if path.suffix == ".sock" and path.is_symlink():
+                target = os.readlink(path).removesuffix(".sock")
+                instance = read_instance_id(target)
+                if instance:
+                    found.append((path.stem, instance))
+    return tuple(found)
+
+
+def point_links(layout: Layout, instances: tuple[InstanceId, ...]) -> None:
+    """Each web service's link names its instance, and no other link is left."""
+    layout.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for instance in instances:
+        durable.point(layout.link(instance.service), f"{instance}.sock")
+    wanted = {instance.service for instance in instances}
+    for service, _ in links(layout):
+        if service not in wanted:
+            layout.link(service).unlink()
+
+
+def point_current(layout: Layout, release: int | None) -> None:
+    """``current`` names the release, and ``previous`` the one it named before."""
+    if release is None:
+        layout.current.unlink(missing_ok=True)
+        return
+    target = f"releases/{release}"
+    with contextlib.suppress(FileNotFoundError):
+        before = os.readlink(layout.current)
+        if before != target:
+            durable.point(layout.previous, before)
+    durable.point(layout.current, target)

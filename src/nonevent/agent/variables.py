@@ -1,0 +1,79 @@
+"""Configuration versions and secrets on the host, numbered and never changed.
+
+A release keeps its configuration version for ever; secrets are started with in their newest
+version, so that a rollback does not bring a rotated password back.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from nonevent.agent import durable
+from nonevent.model.parse import Table, parse_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from nonevent.model.layout import Layout
+
+_FILE = "variables.json"
+
+
+def keep_config(layout: Layout, values: Mapping[str, str]) -> int:
+    """The number of the configuration version with these values, made where it is new."""
+    return _keep(layout.configs, values, mode=0o640, among=numbers(layout.configs))
+
+
+def keep_secrets(layout: Layout, values: Mapping[str, str]) -> int:
+    """The number of the secrets' version with these values, made where they are not the newest.
+
+    A higher number is always newer, also where a password was changed back.
+    """
+    return _keep(layout.secrets, values, mode=0o600, among=numbers(layout.secrets)[-1:])
+
+
+def config(layout: Layout, number: int) -> dict[str, str]:
+    """The values of a configuration version; number 0 has none."""
+    return _read(layout.configs, number)
+
+
+def secrets(layout: Layout, number: int) -> dict[str, str]:
+    """The values of a version of the secrets; number 0 has none."""
+    return _read(layout.secrets, number)
+
+
+def numbers(folder: Path) -> list[int]:
+    """The versions in a folder, ascending."""
+    try:
+        return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+    except FileNotFoundError:
+        return []
+
+
+def _keep(folder: Path, values: Mapping[str, str], *, mode: int, among: list[int]) -> int:
+    if not values:
+        return 0
+    for number in reversed(among):
+        if _read(folder, number) == values:
+            return number
+    number = among[-1] + 1 if among else 1
+    version = folder / str(number)
+    version.mkdir(parents=True, mode=0o750 if mode & 0o040 else 0o700)
+    encoded = json.dumps({"format": 1, "variables": dict(sorted(values.items()))}, indent=2)
+    durable.write(version / _FILE, encoded.encode(), mode=mode)
+    durable.sync_folder(folder)
+    return number
+
+
+def _read(folder: Path, number: int) -> dict[str, str]:
+    if not number:
+        return {}
+
+    def values(table: Table) -> dict[str, str]:
+        table.number("format", most=1)
+        return dict(table.pairs("variables"))
+
+    text = (folder / str(number) / _FILE).read_bytes()
+    return parse_json(f"{folder.name}/{number}", text, values)

@@ -1,0 +1,96 @@
+"""The framed protocol between client and agent, over any pair of byte streams.
+
+A frame is four bytes, big-endian: the length of a JSON header; the header; and as many bytes
+of body as the header's ``body`` says. One side asks, the other answers with any number of
+events and one last frame that holds ``result`` or ``error``.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nonevent.errors import ProtocolBroken
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+VERSION = 1
+MOST_HEADER = 4 * 2**20
+"""Bytes; a longer header is not ours."""
+MOST_BODY = 64 * 2**20
+"""Bytes; more travels in several frames."""
+CHUNK = 2**20
+_LENGTH = struct.Struct(">I")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One message."""
+
+    header: dict[str, object]
+    body: bytes = b""
+
+
+@dataclass(slots=True)
+class Channel:
+    """Both directions of a connection. Sending is safe from several threads."""
+
+    reader: BinaryIO
+    writer: BinaryIO
+    _sending: threading.Lock = field(default_factory=threading.Lock)
+
+    def send(self, header: dict[str, object], body: bytes | memoryview = b"") -> None:
+        """Send one frame.
+
+        Raises:
+            ProtocolBroken: the other side is gone.
+        """
+        if body:
+            header = {**header, "body": len(body)}
+        encoded = json.dumps(header, ensure_ascii=False).encode()
+        try:
+            with self._sending:
+                self.writer.write(_LENGTH.pack(len(encoded)) + encoded)
+                if body:
+                    self.writer.write(body)
+                self.writer.flush()
+        except (OSError, ValueError) as error:
+            raise ProtocolBroken("the other side closed the connection") from error
+
+    def receive(self) -> Frame | None:
+        """The next frame, or None at the end of the stream.
+
+        Raises:
+            ProtocolBroken: the stream ends within a frame, or holds something else.
+        """
+        start = self.reader.read(_LENGTH.size)
+        if not start:
+            return None
+        if len(start) < _LENGTH.size:
+            raise ProtocolBroken("the connection ended within a message")
+        (length,) = _LENGTH.unpack(start)
+        if length > MOST_HEADER:
+            raise ProtocolBroken(
+                "the other side does not speak the protocol of nonevent",
+                context=(f"it began with {start!r}",),
+            )
+        try:
+            header = json.loads(self._exactly(length))
+        except ValueError as error:
+            raise ProtocolBroken(f"a message is not JSON: {error}") from error
+        if not isinstance(header, dict):
+            raise ProtocolBroken("a message is not a JSON object")
+        size = header.pop("body", 0)
+        if not isinstance(size, int) or not 0 <= size <= MOST_BODY:
+            raise ProtocolBroken(f"a message announces a body of {size!r} bytes")
+        return Frame(header, self._exactly(size))
+
+    def _exactly(self, count: int) -> bytes:
+        data = self.reader.read(count) if count else b""
+        if len(data) < count:
+            raise ProtocolBroken("the connection ended within a message")
+        return data
