@@ -12,7 +12,7 @@ from nonevent.build.app import AppLayer, finish, install_local, open_workshop, r
 from nonevent.build.artifact import Artifact, write
 from nonevent.build.cache import scratch, write_beside
 from nonevent.build.deps import Deps, build_deps
-from nonevent.build.event import Noticed, phase
+from nonevent.build.event import Noticed, counted, phase
 from nonevent.build.lock.base import Project
 from nonevent.build.lock.kinds import find_lock, lock_digest, read_lock
 from nonevent.build.process import clean_environment
@@ -126,7 +126,7 @@ def _build(job: _Job, report: Report) -> Built:
         locked = read_lock(project, lock)
     with phase(report, "dependencies", f"Python {job.python.version}") as current:
         deps = build_deps(locked, job.python, cache=job.cache, config=folder, env=job.env)
-        current.detail = f"{len(deps.packages)} packages" + (", unchanged" * deps.reused)
+        current.detail = counted(len(deps.packages), "package") + ", unchanged" * deps.reused
     finished = _build_app(job, deps, locked, folder, report)
     with phase(report, "artifact") as current:
         manifest = _manifest(job, digest, deps, finished)
@@ -146,7 +146,7 @@ def _build_app(job: _Job, deps: Deps, locked: Locked, folder: Path, report: Repo
     run_commands(shop, job.app, report)
     with phase(report, "app") as current:
         finished = finish(shop, job.app, part=job.work / "app.tar.zst", report=report)
-        current.detail = f"{len(finished.layer.entries)} files"
+        current.detail = counted(len(finished.layer.entries), "file")
     return finished
 
 
@@ -193,7 +193,7 @@ def _configuration(source: Source) -> App:
 
 def _notice_changes(source: Source, report: Report) -> None:
     if source.changed and not source.dirty:
-        files = "1 changed file" if source.changed == 1 else f"{source.changed} changed files"
+        files = counted(source.changed, "changed file")
         report(
             Noticed(
                 message=f"{files} of the working tree are not in this build, which takes "

@@ -57,3 +57,8 @@ def phase(report: Report, name: str, detail: str = "") -> Iterator[Phase]:
     current = Phase(detail)
     yield current
     report(Ended(phase=name, detail=current.detail, seconds=time.monotonic() - begun))
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 file``, ``2 files``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

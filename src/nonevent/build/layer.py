@@ -8,6 +8,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from nonevent.build import tar
+from nonevent.build.event import counted
 from nonevent.build.zstd import compressing
 from nonevent.errors import BuildFailed
 from nonevent.model.manifest import Entry, File, Layer, Link, is_inside, link_is_inside
@@ -88,7 +89,7 @@ def _refuse(name: str, tree: Path, found: tuple[str, ...]) -> None:
     )
     if problems:
         raise BuildFailed(
-            f"the {name} layer cannot hold {_counted(len(problems), 'file')}",
+            f"the {name} layer cannot hold {counted(len(problems), 'file')}",
             context=problems[:30],
             hint="remove them, or name them under `exclude` in `[build]`",
         )
@@ -116,7 +117,3 @@ def _target(tree: Path, path: str) -> str:
     here = (tree / path).parent
     same = os.path.realpath(here / plain) == os.path.realpath(here / target)
     return plain if same else str(target)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

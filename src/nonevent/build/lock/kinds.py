@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from nonevent.build.lock import pylock, requirements, uv
+from nonevent.build.lock import pdm, pipenv, poetry, pylock, requirements, uv
 from nonevent.build.lock.declared import pyproject
 from nonevent.errors import LockInvalid, LockMissing
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 KINDS: Mapping[str, Reader] = {
     "uv.lock": uv.read,
+    "poetry.lock": poetry.read,
+    "pdm.lock": pdm.read,
+    "Pipfile.lock": pipenv.read,
     "pylock.toml": pylock.read,
     "requirements.txt": requirements.read,
 }

@@ -68,6 +68,9 @@ class _Found:
 
 def read(project: Project, lock: Path) -> Locked:
     """A requirements file and all that it includes, as one."""
+    for key in ("groups", "extras"):
+        if getattr(project, key):
+            raise LockInvalid(f"{lock.name} has no {key}", hint=f"remove `{key}` from `[build]`")
     return flatten(project, lock)
 
 
