@@ -41,7 +41,7 @@ def gunicorn(served: Served) -> str | None:
     """Gunicorn serves ASGI from 25 on, and from 25.1 on holds a control socket, one per user."""
     if served.is_asgi and not served.at_least("25"):
         return None
-    kind = " --worker-class asgi" if served.is_asgi else ""
+    kind = " --worker-class asgi" if served.is_asgi else " --threads 4"
     control = " --no-control-socket" if served.at_least("25.1") else ""
     target = served.target.removesuffix(":application")
     return f"gunicorn {shlex.quote(target)} --bind unix:{{socket}} --workers 2{kind}{control}"

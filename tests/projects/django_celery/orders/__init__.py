@@ -1,0 +1,1 @@
+"""Orders: a table, and tasks."""
