@@ -27,17 +27,17 @@ def etc(folder: Path, name: str, text: str, mode: int = 0o600) -> None:
 
 
 def test_the_nearer_wins(tmp_path: Path) -> None:
-    """The env file wins over the environment's table, and that over the app's."""
+    """The env file wins over the environment's table; what the app itself sets is not among them."""
     etc(tmp_path, "local.env", "C=file\n", 0o644)
-    plain, secrets = settings(tmp_path, APP, LOCAL)
-    assert plain == {"A": "app", "B": "environment", "C": "file"}
+    plain, secrets = settings(tmp_path, LOCAL)
+    assert plain == {"B": "environment", "C": "file"}
     assert secrets == {}
 
 
 def test_secrets_are_apart(tmp_path: Path) -> None:
     """A secret is not among the settings, and is shown by nothing but reveal()."""
     etc(tmp_path, "local.secrets.env", "KEY='s3cret'\n")
-    plain, secrets = settings(tmp_path, APP, LOCAL)
+    plain, secrets = settings(tmp_path, LOCAL)
     assert "KEY" not in plain
     assert secrets["KEY"].reveal() == "s3cret"
     assert "s3cret" not in f"{secrets} {secrets['KEY']} {secrets['KEY']!r:>20}"
@@ -48,21 +48,21 @@ def test_open_secrets_are_refused(tmp_path: Path, mode: int) -> None:
     """A secrets file that others may read is refused with the command that closes it."""
     etc(tmp_path, "local.secrets.env", "KEY=1\n", mode)
     with pytest.raises(UsageError) as caught:
-        settings(tmp_path, APP, LOCAL)
+        settings(tmp_path, LOCAL)
     assert caught.value.hint == "chmod 600 etc/local.secrets.env"
 
 
 def test_other_environments_stay_apart(tmp_path: Path) -> None:
     """Files of another environment are not read."""
     etc(tmp_path, "production.env", "C=production\n")
-    assert settings(tmp_path, APP, LOCAL)[0]["C"] == "environment"
+    assert settings(tmp_path, LOCAL)[0]["C"] == "environment"
 
 
 def test_both_setting_and_secret(tmp_path: Path) -> None:
     """A variable that is both a setting and a secret is refused by name."""
-    etc(tmp_path, "local.secrets.env", "A=1\n")
-    with pytest.raises(UsageError, match=r"^A is both"):
-        settings(tmp_path, APP, LOCAL)
+    etc(tmp_path, "local.secrets.env", "B=1\n")
+    with pytest.raises(UsageError, match=r"^B is both"):
+        settings(tmp_path, LOCAL)
 
 
 def test_values_are_taken_as_they_are() -> None:

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nonevent.agent import apply as applying
-from nonevent.agent import layers, ledger, lock, logs, release, status, variables
+from nonevent.agent import fit, layers, ledger, lock, logs, release, status, variables
 from nonevent.agent.host import Host
 from nonevent.agent.process import supervisor
 from nonevent.errors import NoneventError, ProtocolBroken, UsageError
-from nonevent.model.manifest import LAYERS, LayerRef
+from nonevent.model.manifest import LAYERS, LayerRef, manifest_from
 from nonevent.model.parse import Table, parse
 from nonevent.model.plan import step_as_dict
 from nonevent.model.protocol import VERSION, Channel, Frame
@@ -140,9 +140,11 @@ def _begin(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG00
     return {"ledger": ledger.history(server.layout).lines}
 
 
-def _missing(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
-    refs = tuple(_ref(each) for each in table.tables("layers"))
-    return {"missing": [ref.name for ref in layers.missing(server.layout, refs)]}
+def _fit(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
+    """Whether the release can run here, and which of its layers are still to be sent."""
+    manifest = manifest_from(table.table("manifest", required=True))
+    fit.check(manifest)
+    return {"missing": [ref.name for ref in layers.missing(server.layout, manifest.layers)]}
 
 
 def _ref(table: Table) -> LayerRef:
@@ -248,7 +250,7 @@ def _unlock(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG0
 _REQUESTS: dict[str, Callable[[Server, Table, Frame], object]] = {
     "hello": _hello,
     "begin": _begin,
-    "missing": _missing,
+    "fit": _fit,
     "receive": _receive,
     "configure": _configure,
     "apply": _apply,

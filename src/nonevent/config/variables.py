@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nonevent.config.app import App, Environment
+    from nonevent.model.manifest import Manifest
 
 
 def settings_file(environment: str) -> str:
@@ -28,12 +29,11 @@ def secrets_file(environment: str) -> str:
     return f"etc/{environment}.secrets.env"
 
 
-def settings(
-    folder: Path, app: App, environment: Environment
-) -> tuple[dict[str, str], dict[str, Secret]]:
+def settings(folder: Path, environment: Environment) -> tuple[dict[str, str], dict[str, Secret]]:
     """The settings and the secrets of an environment, by name.
 
-    A setting in ``etc/X.env`` wins over ``[environments.X.env]``, which wins over ``[env]``.
+    A setting in ``etc/X.env`` wins over ``[environments.X.env]``. What is the same in every
+    environment, ``[env]``, travels in the artifact; both of these win over it.
 
     Raises:
         ConfigInvalid: where a line of a file is no variable, with every such line.
@@ -43,7 +43,6 @@ def settings(
     secrets_path = folder / secrets_file(environment.name)
     _refuse_open(secrets_path, secrets_file(environment.name))
     plain = {
-        **dict(app.env),
         **dict(environment.env),
         **_read(folder, settings_file(environment.name)),
     }
@@ -57,7 +56,7 @@ def settings(
     return plain, {name: Secret(value) for name, value in secrets.items()}
 
 
-def require(app: App, environment: Environment, given: Collection[str]) -> None:
+def require(app: App | Manifest, environment: Environment, given: Collection[str]) -> None:
     """Refuse an environment in which a variable is missing that the app requires.
 
     Raises:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from nonevent.errors import ProtocolBroken
 
 if TYPE_CHECKING:
-    from typing import BinaryIO
+    from typing import IO
 
 VERSION = 1
 MOST_HEADER = 4 * 2**20
@@ -39,8 +39,8 @@ class Frame:
 class Channel:
     """Both directions of a connection. Sending is safe from several threads."""
 
-    reader: BinaryIO
-    writer: BinaryIO
+    reader: IO[bytes]
+    writer: IO[bytes]
     _sending: threading.Lock = field(default_factory=threading.Lock)
 
     def send(self, header: dict[str, object], body: bytes | memoryview = b"") -> None:

@@ -1,0 +1,105 @@
+"""A project on the operator's machine, and what Nonevent keeps beside it."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nonevent.config.app import LOCAL
+from nonevent.config.read import FILES, load
+from nonevent.errors import ConfigMissing, UsageError
+from nonevent.transport.local import Local
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nonevent.config.app import App, Environment
+    from nonevent.transport.base import Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The folder that holds the configuration."""
+
+    folder: Path
+
+    @property
+    def state(self) -> Path:
+        """What Nonevent keeps: artifacts, and the environment ``local``. Git ignores it."""
+        return self.folder / ".nonevent"
+
+    @property
+    def artifacts(self) -> Path:
+        """Where artifacts are built to."""
+        return self.state / "artifacts"
+
+    def load(self) -> App:
+        """The configuration as it stands in the folder.
+
+        Raises:
+            ConfigMissing, ConfigInvalid: there is none, or it has mistakes.
+        """
+        return load(self.folder)
+
+    def make_state(self) -> None:
+        """Make the folder :attr:`state`, which keeps itself out of commits."""
+        self.state.mkdir(exist_ok=True)
+        ignore = self.state / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
+
+    def transport(self, environment: Environment) -> Transport:
+        """How the host of an environment is reached.
+
+        Raises:
+            UsageError: the environment names hosts elsewhere.
+        """
+        if environment.hosts or environment.name != LOCAL:
+            raise UsageError(
+                f"`{environment.name}` is not on this machine, and this version of nonevent "
+                "deploys to `local` alone",
+                hint=f"nonevent deploy {LOCAL}",
+            )
+        self.make_state()
+        return Local(self.state / LOCAL)
+
+
+def find_project(start: Path) -> Project:
+    """The project that a folder belongs to: the nearest one upwards with a configuration.
+
+    Raises:
+        ConfigMissing: there is none.
+    """
+    for folder in (start, *start.parents):
+        for name in FILES:
+            if (folder / name).is_file():
+                try:
+                    load(folder)
+                except ConfigMissing:
+                    # A pyproject.toml may be about other tools.
+                    continue
+                return Project(folder)
+    raise ConfigMissing(
+        f"there is no nonevent.toml in {start}, nor in a folder above it",
+        hint="nonevent init",
+    )
+
+
+def operator() -> str:
+    """Who works here, as ledgers and locks name people: ``user@machine``."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{platform.node()}"
+
+
+def cache_folder(environ: Mapping[str, str]) -> Path:
+    """Where layers and the like are kept between builds, by the XDG Base Directory rules."""
+    given = environ.get("XDG_CACHE_HOME", "")
+    base = Path(given) if given.startswith("/") else Path.home() / ".cache"
+    return base / "nonevent"

@@ -1,0 +1,153 @@
+"""One conversation with one host, in the project's own words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nonevent.model.ledger import History, fold, read_line
+from nonevent.model.manifest import Manifest, manifest_from
+from nonevent.model.parse import Table, parse
+from nonevent.model.plan import Step, read_step
+from nonevent.model.protocol import CHUNK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from nonevent.build.artifact import Artifact
+    from nonevent.model.want import Want
+    from nonevent.transport.base import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Requests to the agent, typed."""
+
+    connection: Connection
+    on_event: Callable[[dict[str, object]], None]
+
+    def begin(self, environment: str, reason: str) -> int:
+        """Take the lock for as long as this session lasts; returns the ledger's count.
+
+        Raises:
+            Busy: somebody else has it, or has locked the environment.
+        """
+        asked: dict[str, object] = {
+            "request": "begin", "environment": environment, "reason": reason,
+        }  # fmt: skip
+        result = self.connection.request(asked, on_event=self.on_event)
+        return parse("the answer to begin", result, lambda table: table.number("ledger"))
+
+    def configure(self, settings: Mapping[str, str], secrets: Mapping[str, str]) -> tuple[int, int]:
+        """Bring the environment's variables; returns the versions they have on the host."""
+        result = self.connection.request(
+            {"request": "configure", "settings": dict(settings), "secrets": dict(secrets)}
+        )
+
+        def versions(table: Table) -> tuple[int, int]:
+            return table.number("config"), table.number("secrets")
+
+        return parse("the answer to configure", result, versions)
+
+    def fit(self, manifest: Manifest) -> tuple[str, ...]:
+        """Whether a release can run on the host; the names of the layers it does not have.
+
+        Raises:
+            HostUnfit: it cannot, with what to do about it.
+        """
+        result = self.connection.request({"request": "fit", "manifest": manifest.as_dict()})
+        return parse("the answer to fit", result, lambda table: table.texts("missing"))
+
+    def send(self, artifact: Artifact, name: str) -> int:
+        """Send one layer of an artifact; returns how many bytes of files that were.
+
+        Raises:
+            ArtifactInvalid: found out here or on the host.
+            DiskFull: the host has no room.
+        """
+        ref, layer = artifact.manifest.layer(name), artifact.layer(name)
+        assert ref  # noqa: S101  (the name comes from the manifest)
+        assert layer  # noqa: S101  (and so it does here)
+        raw = {"name": ref.name, "digest": ref.digest, "files": ref.files, "size": ref.size}
+        channel = self.connection.channel
+        channel.send({"request": "receive", "layer": raw}, layer.encoded())
+        # Small files share a frame.
+        waiting = bytearray()
+        for _, _, stream in artifact.contents((name,)):
+            while data := stream.read(CHUNK):
+                waiting += data
+                if len(waiting) >= CHUNK:
+                    channel.send({"request": "data"}, bytes(waiting))
+                    waiting.clear()
+        if waiting:
+            channel.send({"request": "data"}, bytes(waiting))
+        channel.send({"request": "data"})
+        self.connection.answer(on_event=self.on_event)
+        return ref.size
+
+    def apply(self, want: Want) -> tuple[int | None, bool]:
+        """Make a want true; returns the release that runs then, and whether anything changed.
+
+        Raises:
+            NoneventError: with what serves now.
+        """
+        result = self.connection.request(
+            {"request": "apply", "want": want.as_dict()}, on_event=self.on_event
+        )
+
+        def outcome(table: Table) -> tuple[int | None, bool]:
+            return table.maybe_number("release"), table.flag("changed")
+
+        return parse("the answer to apply", result, outcome)
+
+    def plan(self, want: Want) -> tuple[Step, ...]:
+        """What :meth:`apply` would do now."""
+        result = self.connection.request({"request": "plan", "want": want.as_dict()})
+
+        def steps(table: Table) -> tuple[Step, ...]:
+            return tuple(read_step(each) for each in table.tables("steps"))
+
+        return parse("the plan", result, steps)
+
+    def history(self) -> History:
+        """What the host's ledger amounts to."""
+        result = self.connection.request({"request": "history"})
+        lines = parse("the ledger", result, lambda table: table.texts("lines"))
+        return fold(read_line(line) for line in lines)
+
+    def manifest(self, release: int) -> Manifest | None:
+        """The manifest of a release on the host, or None where it is gone."""
+        result = self.connection.request({"request": "manifest", "release": release})
+
+        def found(table: Table) -> Manifest | None:
+            has = table.take("manifest") is not None
+            return manifest_from(table.table("manifest")) if has else None
+
+        return parse("the answer to manifest", result, found)
+
+    def status(self) -> dict[str, object]:
+        """What really runs, as :func:`nonevent.agent.status.status` describes it."""
+        return self.connection.request({"request": "status"})
+
+    def logs(self, *, service: str, release: int | None, lines: int, follow: bool) -> None:
+        """Lines of logs, as events."""
+        asked: dict[str, object] = {
+            "request": "logs",
+            "service": service,
+            "release": release,
+            "lines": lines,
+            "follow": follow,
+        }
+        self.connection.request(asked, on_event=self.on_event)
+
+    def lock(self, environment: str, reason: str) -> None:
+        """Lock the environment until somebody unlocks it.
+
+        Raises:
+            Busy: it is locked already.
+        """
+        self.connection.request({"request": "lock", "environment": environment, "reason": reason})
+
+    def unlock(self) -> dict[str, object]:
+        """Unlock the environment; returns who had locked it and why, or nothing."""
+        return self.connection.request({"request": "unlock"})
