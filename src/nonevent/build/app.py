@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nonevent.build.bytecode import compile_tree
-from nonevent.build.deps import Packages, free_script, packages_in, refuse_absolute_paths
 from nonevent.build.elf import Needs, needs_of
 from nonevent.build.event import Noticed, phase
+from nonevent.build.installed import Packages, packages_in, settle
 from nonevent.build.layer import pack, paths
 from nonevent.build.process import run
 from nonevent.build.uv import uv
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 COMMAND_LIMIT = 3600.0
 """Seconds that an asset command may take."""
 _LEFTOVERS = {"__pycache__", ".git"}
+_VERSION_VARIABLES = ("SETUPTOOLS_SCM_PRETEND_VERSION", "PDM_BUILD_SCM_VERSION")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,8 @@ class Workshop:
     python: Interpreter
     env: dict[str, str]
     """A clean environment."""
+    project: Path
+    """The commit's files as they were."""
 
     def command_env(self, app: App) -> dict[str, str]:
         """What an asset command sees; the configuration's own variables win."""
@@ -76,16 +79,26 @@ def open_workshop(
     (venv / "bin" / "python").symlink_to(python.path)
     for name in ("python3", f"python{minor}"):
         (venv / "bin" / name).symlink_to("python")
-    return Workshop(tree=tree, venv=venv, python=python, env=env)
+    return Workshop(
+        tree=tree,
+        venv=venv,
+        python=python,
+        env=env,
+        project=project,
+    )
 
 
-def install_local(shop: Workshop, projects: tuple[Path, ...]) -> None:
+def install_local(shop: Workshop, projects: tuple[Path, ...], *, version: str) -> None:
     """Build projects of the repository and put them below ``lib``, without dependencies.
+
+    ``version`` is for those that ask git for theirs: there is no git where they are built, and
+    which tags a clone has must not count.
 
     Raises:
         BuildFailed: with the end of what the build wrote.
     """
     target = shop.tree / "lib"
+    env = shop.env | dict.fromkeys(_VERSION_VARIABLES, version)
     for project in projects:
         made = uv(
             "pip",
@@ -98,7 +111,7 @@ def install_local(shop: Workshop, projects: tuple[Path, ...]) -> None:
             shop.venv,
             project,
             cwd=project if project.is_dir() else project.parent,
-            env=shop.env,
+            env=env,
         )
         if made.status != 0:
             raise BuildFailed(
@@ -107,11 +120,7 @@ def install_local(shop: Workshop, projects: tuple[Path, ...]) -> None:
                 hint="where it is no package, say so: [tool.uv] package = false",
             )
     (target / ".lock").unlink(missing_ok=True)
-    if (target / "bin").is_dir():
-        for script in sorted((target / "bin").iterdir()):
-            free_script(script, always=True)
-    if target.is_dir():
-        refuse_absolute_paths(target)
+    settle(target, target / "bin", beside=False)
 
 
 def run_commands(shop: Workshop, app: App, report: Report) -> None:
@@ -167,7 +176,7 @@ def finish(shop: Workshop, app: App, *, part: Path, report: Report) -> AppLayer:
     files = shop.tree / "app"
     for excluded in app.build.exclude:
         _remove(files / excluded)
-    for path in {_leftover(path) for path in paths(files)} - {""}:
+    for path in sorted({_leftover(path, shop.project) for path in paths(files)} - {""}):
         _remove(files / path)
     if app.build.static:
         static = app.build.static.rstrip("/")
@@ -189,12 +198,16 @@ def finish(shop: Workshop, app: App, *, part: Path, report: Report) -> AppLayer:
     )
 
 
-def _leftover(path: str) -> str:
-    """The topmost folder of a path that is never shipped, or nothing."""
+def _leftover(path: str, project: Path) -> str:
+    """The topmost folder of a path that is never shipped, or nothing.
+
+    What a package manager installed for the commands is not: only a committed one is meant.
+    """
     parts = path.split("/")
-    for depth, part in enumerate(parts):
-        if part in _LEFTOVERS:
-            return "/".join(parts[: depth + 1])
+    for depth, part in enumerate(parts, 1):
+        folder = "/".join(parts[:depth])
+        if part in _LEFTOVERS or (part == "node_modules" and not (project / folder).exists()):
+            return folder
     return ""
 
 

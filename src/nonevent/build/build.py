@@ -17,7 +17,7 @@ from nonevent.build.lock.base import Project
 from nonevent.build.lock.kinds import find_lock, lock_digest, read_lock
 from nonevent.build.process import clean_environment
 from nonevent.build.python import Interpreter, find_python, wanted
-from nonevent.build.source import Source, export, find_source
+from nonevent.build.source import Source, export, find_source, submodules
 from nonevent.build.uv import uv_version
 from nonevent.config.read import FILES, NONEVENT, app_among
 from nonevent.errors import ArtifactInvalid, ConfigMissing, ConfigNotCommitted
@@ -109,6 +109,13 @@ def _build(job: _Job, report: Report) -> Built:
     with phase(report, "source", f"{job.source.commit[:7]} {job.source.subject}"):
         root = job.work / "export"
         folder = export(job.source, root)
+    for name in submodules(job.source) if (root / ".gitmodules").is_file() else ():
+        report(
+            Noticed(
+                message=f"the submodule {name} is not in this build",
+                hint="commit its files, or install it from its lock",
+            )
+        )
     lock = find_lock(
         folder, root, configured=job.app.build.lock, working=job.source.root / job.source.prefix
     )
@@ -142,7 +149,7 @@ def _build_app(job: _Job, deps: Deps, locked: Locked, folder: Path, report: Repo
     if locked.local:
         names = ", ".join(path.name for path in locked.local if path != folder) or job.app.app
         with phase(report, "project", names):
-            install_local(shop, locked.local)
+            install_local(shop, locked.local, version=f"0+g{job.source.commit[:12]}")
     run_commands(shop, job.app, report)
     with phase(report, "app") as current:
         finished = finish(shop, job.app, part=job.work / "app.tar.zst", report=report)

@@ -7,21 +7,41 @@ import os
 import shutil
 import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 @contextmanager
 def scratch(cache: Path) -> Iterator[Path]:
     """A new folder on the cache's file system, removed at the end however that comes."""
     parent = cache / "scratch"
-    parent.mkdir(parents=True, exist_ok=True)
-    folder = tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True)
-    with folder as path:
-        yield parent / path
+    with locked(cache / "scratch.lock"):
+        parent.mkdir(exist_ok=True)
+        _sweep(parent)
+        folder = Path(tempfile.mkdtemp(dir=parent))
+        owner = os.open(folder, os.O_RDONLY)
+        fcntl.flock(owner, fcntl.LOCK_EX)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(owner)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what builds left that were killed: nobody holds the lock on their folders."""
+    for folder in parent.iterdir():
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except BlockingIOError:
+            pass  # A build is at work in it.
+        finally:
+            os.close(handle)
 
 
 @contextmanager
@@ -78,8 +98,3 @@ def publish(beside: Path, file: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def remove(folder: Path) -> None:
-    """Remove a folder of the cache if it is there."""
-    shutil.rmtree(folder, ignore_errors=True)

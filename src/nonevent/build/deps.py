@@ -10,12 +10,12 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
-from importlib.metadata import distributions
 from typing import TYPE_CHECKING
 
 from nonevent.build.bytecode import compile_tree
 from nonevent.build.cache import kept
 from nonevent.build.elf import Needs, needs_of
+from nonevent.build.installed import Packages, packages_in, settle
 from nonevent.build.layer import pack
 from nonevent.build.uv import uv, uv_version
 from nonevent.errors import BuildFailed, LockInvalid
@@ -34,9 +34,6 @@ FORMAT = 1
 
 _USELESS = re.compile(r"activate.*|deactivate.*|pydoc\.bat|python(\d.*)?|pypy.*")
 _MARKERS = (".lock", ".gitignore", "CACHEDIR.TAG")
-_TRAMPOLINE = re.compile(rb"\A#!/bin/sh\n'''exec' [^\n]*\n' '''\n")
-
-Packages = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,12 +150,6 @@ def site_packages(tree: Path) -> Path:
     return next((tree / "lib").glob("python3.*")) / "site-packages"
 
 
-def packages_in(folder: Path) -> Packages:
-    """Name and version of what is installed in a folder, sorted."""
-    found = {each.metadata["Name"]: each.version for each in distributions(path=[str(folder)])}
-    return tuple(sorted(found.items()))
-
-
 def normalise(tree: Path) -> None:
     """Take out of a virtualenv what names this machine, or differs between two of its kind."""
     for name in _MARKERS:
@@ -166,10 +157,8 @@ def normalise(tree: Path) -> None:
     for script in sorted((tree / "bin").iterdir()):
         if _USELESS.fullmatch(script.name):
             script.unlink()
-        else:
-            free_script(script)
     _normalise_config(tree / "pyvenv.cfg")
-    refuse_absolute_paths(site_packages(tree))
+    settle(site_packages(tree), tree / "bin", beside=True)
 
 
 def _normalise_config(file: Path) -> None:
@@ -177,44 +166,3 @@ def _normalise_config(file: Path) -> None:
     lines = file.read_text().splitlines()
     chosen = [line for line in lines if line.partition("=")[0].strip() in kept_keys]
     file.write_text("".join(f"{line}\n" for line in chosen))
-
-
-def free_script(script: Path, *, always: bool = False) -> None:
-    """Have a script find its interpreter through PATH where uv's way cannot work.
-
-    uv starts scripts through three lines of shell that Python reads as a string. Where a script
-    has ``from __future__`` below them, Python refuses it; ``always`` is for scripts that do not
-    stand beside the interpreter.
-    """
-    content = script.read_bytes()
-    body = _TRAMPOLINE.sub(b"", content)
-    if body == content:
-        return
-    if not always:
-        try:
-            compile(content, script.name, "exec", dont_inherit=True)
-        except (SyntaxError, ValueError):
-            pass
-        else:
-            return
-    script.write_bytes(b"#!/usr/bin/env python\n" + body)
-
-
-def refuse_absolute_paths(site: Path) -> None:
-    """Refuse ``.pth`` files that lead to a place on this machine, as editable installs do.
-
-    Raises:
-        BuildFailed: naming all of them.
-    """
-    absolute = tuple(
-        f"{file.name}: {line}"
-        for file in sorted(site.glob("*.pth"))
-        for line in file.read_text(errors="replace").splitlines()
-        if line.startswith("/")
-    )
-    if absolute:
-        raise BuildFailed(
-            "packages lead to a place on this machine",
-            context=absolute,
-            hint="install them from an index, not editable",
-        )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nonevent.build.process import Outcome, run
-from nonevent.errors import BuildFailed, NotARepository, RefUnknown
+from nonevent.errors import BuildFailed, NotARepository, RefUnknown, UsageError
 from nonevent.model.manifest import is_inside
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Source:
     """A commit of a repository, or its working tree where ``dirty``.
 
     ``prefix`` is the project's folder in the repository: empty, or ``services/shop/``.
-    ``changed`` counts files that differ from the commit; they are inside only where ``dirty``.
+    ``changed`` counts the project's files that differ from the commit.
     """
 
     root: Path
@@ -67,24 +67,37 @@ def find_source(folder: Path, *, ref: str, dirty: bool, env: Mapping[str, str]) 
             "git is not installed", hint="install git, e.g. apt install git"
         ) from error
     if place.status != 0:
-        raise NotARepository(
-            f"{folder} is not in a git repository, so there is no commit to build",
-            context=place.tail(5),
-            hint="git init && git add . && git commit -m 'First commit'",
+        raise _no_repository(folder, place)
+    root, _, prefix = place.text.removesuffix("\n").partition("\n")
+    if dirty and ref != "HEAD":
+        raise UsageError(
+            "the working tree's changes belong to HEAD, not to another commit",
+            hint="leave out the ref, or --dirty",
         )
-    root, _, prefix = place.text.partition("\n")
     commit = _commit(folder, env, ref)
-    changes = _git(folder, env, "status", "--porcelain", "-z", "--no-renames", "--", ".")
-    changed = changes.stdout.count(b"\0")
-    subject = _git(folder, env, "log", "-1", "--format=%s", commit).text.strip()
+    status = _git(Path(root), env, "status", "--porcelain", "-z", "--no-renames")
+    changes = [os.fsdecode(line)[3:] for line in status.stdout.split(b"\0") if line]
     return Source(
         root=Path(root),
-        prefix=prefix.rstrip("\n"),
+        prefix=prefix,
         commit=commit,
-        subject=subject,
-        dirty=dirty and changed > 0,
-        changed=changed,
+        subject=_git(folder, env, "log", "-1", "--format=%s", commit).text.strip(),
+        dirty=dirty and bool(changes),
+        changed=sum(path.startswith(prefix) for path in changes),
         env=tuple(sorted(env.items())),
+    )
+
+
+def _no_repository(folder: Path, answer: Outcome) -> NotARepository:
+    if "dubious ownership" in answer.stderr:
+        return NotARepository(
+            "git does not trust the repository, which belongs to another user",
+            hint=f"git config --global --add safe.directory {folder}",
+        )
+    return NotARepository(
+        f"{folder} is not in a git repository, so there is no commit to build",
+        context=answer.tail(5),
+        hint="git init && git add . && git commit -m 'First commit'",
     )
 
 
@@ -119,6 +132,13 @@ def export(source: Source, into: Path) -> Path:
     if not project.is_dir():
         raise BuildFailed(f"commit {source.commit[:7]} has no folder {source.prefix}")
     return project
+
+
+def submodules(source: Source) -> tuple[str, ...]:
+    """The folders of a commit that are repositories of their own; no export has their files."""
+    listed = source.git("ls-tree", "-r", "-z", source.commit)
+    rows = (line for line in listed.text.split("\0") if line.startswith("160000"))
+    return tuple(line.partition("\t")[2] for line in rows)
 
 
 def _archive(source: Source, into: Path) -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from nonevent.build.lock.base import Locked, Project
     from nonevent.build.process import Outcome
 
+FORMAT = 1
+"""Counts up when the same question gets another answer."""
 LIMIT = 300.0
 _ROOT = "file:///nonevent-root"
 _INPUTS = ("pyproject.toml", "Pipfile", "poetry.toml", "pdm.toml")
@@ -77,7 +79,7 @@ def _exported(exporter: Exporter, project: Project, lock: Path) -> str:
         if (lock.parent / name).is_file()
     ]
     place = str(lock.parent.relative_to(project.root))
-    asked = [exporter.packages, exporter.check, exporter.export, inputs, place]
+    asked = [FORMAT, exporter.packages, exporter.check, exporter.export, inputs, place]
     kept = project.cache / "locks" / hashlib.sha256(canonical(asked)).hexdigest()[:32]
     if kept.is_file():
         return kept.read_text()
@@ -115,12 +117,25 @@ def _refused(exporter: Exporter, answer: Outcome, lock: str) -> LockStale | Lock
             context=answer.tail(5),
             hint=f"{exporter.relock} && git commit -m 'Update the lock' {lock}",
         )
-    return LockInvalid(f"{exporter.program} could not read {lock}", context=answer.tail(15))
+    return LockInvalid(
+        f"{exporter.program} could not read {lock}", context=tuple(answer.stderr.splitlines()[-15:])
+    )
 
 
 def _run(exporter: Exporter, words: tuple[str, ...], project: Project, folder: Path) -> Outcome:
     tool, *beside = exporter.packages
     extra = [word for package in beside for word in ("--with", package)]
     env = project.env | dict(exporter.env)
-    return uv("tool", "run", "--quiet", "--from", tool, *extra, exporter.program, *words,
-              cwd=folder, env=env, limit=LIMIT)  # fmt: skip
+    return uv(
+        "tool",
+        "run",
+        "--quiet",
+        "--from",
+        tool,
+        *extra,
+        exporter.program,
+        *words,
+        cwd=folder,
+        env=env,
+        limit=LIMIT,
+    )

@@ -44,6 +44,7 @@ def read(project: Project, lock: Path) -> Locked:
     declared = pyproject(project.folder).get("project", {}).get("dependencies", [])
     # A lock that failed half-way exports nothing, with exit code 0.
     if declared and not locked.text and not locked.local:
-        raise LockInvalid("pdm.lock holds no packages, though pyproject.toml declares some",
-                          hint="pdm lock")  # fmt: skip
+        raise LockInvalid(
+            "pdm.lock holds no packages, though pyproject.toml declares some", hint="pdm lock"
+        )
     return locked

@@ -51,4 +51,4 @@ def _export(project: Project, *options: str) -> str:
             context=made.tail(10),
             hint="uv lock && git commit -m 'Update the lock' uv.lock",
         )
-    raise LockInvalid("uv.lock cannot be used", context=made.tail(15), hint="uv lock")
+    raise LockInvalid("uv.lock cannot be used", context=made.tail(15))
