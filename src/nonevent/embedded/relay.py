@@ -120,6 +120,7 @@ def main(argv: tuple[str, ...]) -> int:
         say(f"cannot listen on {options.listen}: {error.strerror or error}")
         return 98
     raise_file_limit()
+    say(f"listening on {options.listen} for {host}:{port}")
     own = os.stat(options.listen).st_ino  # noqa: PTH116
     try:
         answer = partial(relay, host=host, port=port)

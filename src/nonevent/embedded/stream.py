@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import struct
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,15 @@ class Stream:
         if self._receiving is not None:
             _expire(self._receiving)
 
+    def hung_up(self) -> bool:
+        """Whether the other side can neither send nor receive any more, as the kernel knows it.
+
+        It does for Unix sockets; a TCP peer that has closed shows only the end of its sending.
+        """
+        poll = select.poll()
+        poll.register(self._file, 0)
+        return any(event & select.POLLHUP for _, event in poll.poll(0))
+
     def end(self) -> None:
         """Say that nothing more will be sent; what the other side sends is still received."""
         with contextlib.suppress(OSError):
@@ -135,7 +145,7 @@ def _expire(waiter: asyncio.Future[None]) -> None:
 
 
 async def tunnel(one: Stream, other: Stream, *, idle: float) -> None:
-    """Carry bytes both ways until both sides have ended, or one breaks or is silent too long.
+    """Carry bytes both ways until both sides have ended, or one is gone or silent too long.
 
     The end of one side is passed on while the other direction stays open.
     """
@@ -152,4 +162,6 @@ async def tunnel(one: Stream, other: Stream, *, idle: float) -> None:
 async def _pump(source: Stream, sink: Stream, idle: float) -> None:
     while data := await source.receive(within=idle):
         await sink.send(data, within=idle)
+    if source.hung_up():
+        raise ConnectionResetError
     sink.end()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from nonevent.testing.report import Report
 
-PROGRESS = 0.25
+PROGRESS = 0.1
 """Seconds between two lines of progress."""
 
 
@@ -47,6 +47,8 @@ class Load:
 
     def __init__(self, traffic: Traffic) -> None:
         self.progress = Progress()
+        self.exit_status: int | None = None
+        """Once it has ended: 0 where nothing was lost, 1 where something was."""
         self._traffic = traffic
         self._report: Report | None = None
         self._changed = threading.Condition()
@@ -83,19 +85,31 @@ class Load:
             raise RuntimeError("the load has no report")
         return self._report
 
-    def stop(self) -> Report | None:
-        """Send no further request, wait for the last answers, and return the report."""
+    def stop(self) -> None:
+        """Send no further request, and wait for the last answers."""
         process = self._process
-        if process is not None:
-            process.terminate()
-            try:
-                process.wait(self._traffic.timeout + 10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(10)
-            self._reader.join(10)
-            self._process = None
-        return self._report
+        if process is None or self.exit_status is not None:
+            return
+        process.terminate()
+        try:
+            self.wait_for_end(within=self._traffic.timeout + 10)
+        except TimeoutError:
+            process.kill()
+            self.wait_for_end(within=10)
+
+    def wait_for_end(self, *, within: float) -> None:
+        """Wait until the duration is over and the last answers have come.
+
+        Raises:
+            TimeoutError: where that takes longer than that many seconds.
+        """
+        if self._process is None:
+            raise RuntimeError("the load was not started")
+        try:
+            self.exit_status = self._process.wait(within)
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError(f"the load goes on after {within:g} s") from error
+        self._reader.join(10)
 
     def wait(self, *, answered: int, within: float = 30.0) -> Progress:
         """Wait until that many requests have been answered since the start.

@@ -74,6 +74,8 @@ class Connection:
             raise Lost("timeout", f"nothing for {within:g} s") from error
         except OSError as error:
             raise Lost("reset", error.strerror or str(error)) from error
+        if self._http.trailing_data[0]:
+            raise Lost("protocol", f"{self._http.trailing_data[0][:40]!r} after the answer")
         if not 200 <= answer.status_code < 300:
             text = body[:200].decode("utf-8", "replace").strip()
             raise Lost("status", f"{answer.status_code} {text}")
