@@ -279,6 +279,12 @@ def prune(want: Want, facts: Facts, current: int | None) -> tuple[Remove, ...]:
     gone = [
         number for number in (*good[want.keep :], *rest[want.keep_failed :]) if number not in needed
     ]
-    if not gone and not facts.orphans:
+    if not gone and not _orphans(want, facts):
         return ()
     return (Remove(tuple(sorted(gone))),)
+
+
+def _orphans(want: Want, facts: Facts) -> set[str]:
+    """What nothing refers to, beside the layers that a deploy is about to use."""
+    coming = want.goal.manifest.layers if isinstance(want.goal, Deploy) else ()
+    return set(facts.orphans) - {f"layers/{ref.id}" for ref in coming}

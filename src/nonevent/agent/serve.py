@@ -184,9 +184,10 @@ def _next_data(server: Server) -> bytes:
 def _configure(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
     """Settings and secrets of the environment; their version numbers."""
     settings, secrets = dict(table.pairs("settings")), dict(table.pairs("secrets"))
+    check = table.flag("check", default=False)
     return {
-        "config": variables.keep_config(server.layout, settings),
-        "secrets": variables.keep_secrets(server.layout, secrets),
+        "config": variables.keep_config(server.layout, settings, check=check),
+        "secrets": variables.keep_secrets(server.layout, secrets, check=check),
     }
 
 

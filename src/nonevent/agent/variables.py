@@ -21,17 +21,22 @@ if TYPE_CHECKING:
 _FILE = "variables.json"
 
 
-def keep_config(layout: Layout, values: Mapping[str, str]) -> int:
-    """The number of the configuration version with these values, made where it is new."""
-    return _keep(layout.configs, values, mode=0o640, among=numbers(layout.configs))
+def keep_config(layout: Layout, values: Mapping[str, str], *, check: bool = False) -> int:
+    """The number of the configuration version with these values, made where it is new.
+
+    With ``check`` nothing is made, and the number is the one it would get.
+    """
+    folder = layout.configs
+    return _keep(folder, values, mode=0o640, among=numbers(folder), check=check)
 
 
-def keep_secrets(layout: Layout, values: Mapping[str, str]) -> int:
+def keep_secrets(layout: Layout, values: Mapping[str, str], *, check: bool = False) -> int:
     """The number of the secrets' version with these values, made where they are not the newest.
 
     A higher number is always newer, also where a password was changed back.
     """
-    return _keep(layout.secrets, values, mode=0o600, among=numbers(layout.secrets)[-1:])
+    folder = layout.secrets
+    return _keep(folder, values, mode=0o600, among=numbers(folder)[-1:], check=check)
 
 
 def config(layout: Layout, number: int) -> dict[str, str]:
@@ -52,13 +57,17 @@ def numbers(folder: Path) -> list[int]:
         return []
 
 
-def _keep(folder: Path, values: Mapping[str, str], *, mode: int, among: list[int]) -> int:
+def _keep(
+    folder: Path, values: Mapping[str, str], *, mode: int, among: list[int], check: bool
+) -> int:
     if not values:
         return 0
     for number in reversed(among):
         if _read(folder, number) == values:
             return number
     number = among[-1] + 1 if among else 1
+    if check:
+        return number
     version = folder / str(number)
     version.mkdir(parents=True, mode=0o750 if mode & 0o040 else 0o700)
     encoded = json.dumps({"format": 1, "variables": dict(sorted(values.items()))}, indent=2)

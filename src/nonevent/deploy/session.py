@@ -38,11 +38,20 @@ class Session:
         result = self.connection.request(asked, on_event=self.on_event)
         return parse("the answer to begin", result, lambda table: table.number("ledger"))
 
-    def configure(self, settings: Mapping[str, str], secrets: Mapping[str, str]) -> tuple[int, int]:
-        """Bring the environment's variables; returns the versions they have on the host."""
-        result = self.connection.request(
-            {"request": "configure", "settings": dict(settings), "secrets": dict(secrets)}
-        )
+    def configure(
+        self, settings: Mapping[str, str], secrets: Mapping[str, str], *, check: bool = False
+    ) -> tuple[int, int]:
+        """Bring the environment's variables; returns the versions they have on the host.
+
+        With ``check`` they are compared and not kept.
+        """
+        asked: dict[str, object] = {
+            "request": "configure",
+            "settings": dict(settings),
+            "secrets": dict(secrets),
+            "check": check,
+        }
+        result = self.connection.request(asked)
 
         def versions(table: Table) -> tuple[int, int]:
             return table.number("config"), table.number("secrets")

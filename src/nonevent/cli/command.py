@@ -1,0 +1,110 @@
+"""What every command has in common: its options, its project, its host."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import click
+
+from nonevent.cli.narrate import Narrator
+from nonevent.cli.output import Output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from nonevent.build.build import Built
+    from nonevent.deploy.deploy import Task
+    from nonevent.deploy.project import Project
+    from nonevent.deploy.session import Session
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(slots=True)
+class Command:
+    """One invocation."""
+
+    folder: Path
+    output: Output
+    narrator: Narrator
+
+    def project(self) -> Project:
+        """The project this was called in.
+
+        Raises:
+            ConfigMissing: there is none.
+        """
+        from nonevent.deploy.project import find_project
+
+        return find_project(self.folder)
+
+    def task(self, project: Project, environment: str, reason: str = "") -> Task:
+        """The task in an environment; what follows on the screen is about that."""
+        from nonevent.deploy.deploy import Task
+        from nonevent.deploy.project import operator
+
+        app = project.load()
+        return Task(app=app, environment=app.environment(environment), by=operator(), reason=reason)
+
+    @contextmanager
+    def session(self, project: Project, task: Task) -> Iterator[Session]:
+        """A conversation with the environment's host."""
+        from nonevent.deploy.session import Session
+
+        with project.transport(task.environment).connect(task.by) as connection:
+            self.output.scope = task.environment.name
+            yield Session(connection, self.narrator.agent)
+
+    def build(
+        self, project: Project, ref: str, *, dirty: bool, output: Path | None = None
+    ) -> Built:
+        """Build a commit, saying how it goes."""
+        from nonevent.build.build import Request, build
+        from nonevent.deploy.project import cache_folder
+
+        project.make_state()
+        request = Request(
+            project=project.folder,
+            output=output or project.artifacts,
+            cache=cache_folder(os.environ),
+            ref=ref or "HEAD",
+            dirty=dirty,
+            environ=dict(os.environ),
+        )
+        return build(request, self.narrator.build)
+
+
+def common(function: Callable[..., R]) -> Callable[..., R]:
+    """The options of every command; the function gets a :class:`Command` first."""
+
+    @click.option("--json", "as_json", is_flag=True, help="One JSON event a line on stdout.")
+    @click.option(
+        "-C",
+        "--project",
+        "folder",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        default=Path(),
+        show_default=False,
+        help="The project's folder (default: the current one).",
+    )
+    def wrapper(as_json: bool, folder: Path, **arguments: object) -> R:
+        output = Output(as_json=as_json)
+        click.get_current_context().obj = output
+        command = Command(folder.resolve(), output, Narrator(output))
+        try:
+            return function(command, **arguments)
+        finally:
+            output.quiet()
+
+    wrapper.__name__ = function.__name__
+    wrapper.__doc__ = function.__doc__
+    wrapper.__click_params__ = [  # type: ignore[attr-defined]
+        *getattr(function, "__click_params__", []),
+        *getattr(wrapper, "__click_params__", []),
+    ]
+    return wrapper

@@ -1,0 +1,162 @@
+"""Commands that change what runs: deploy, rollback, start, stop, prune."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nonevent.cli.command import Command, common
+from nonevent.model.want import Goal, Prune, Rollback, Start, Stop
+
+if TYPE_CHECKING:
+    from nonevent.build.artifact import Artifact
+    from nonevent.deploy.deploy import Outcome, Task
+    from nonevent.deploy.project import Project
+
+reason_option = click.option("--reason", default="", help="Why; it goes into the ledger.")
+
+
+def artifact_of(command: Command, project: Project, what: str, *, dirty: bool) -> Artifact:
+    """The artifact that is named by its file, or built from a ref."""
+    from nonevent.build.artifact import Artifact
+
+    path = Path(what)
+    if what.endswith(".tar.zst") or path.is_file():
+        return Artifact.open(path)
+    built = command.build(project, what, dirty=dirty)
+    if built.reused:
+        command.output.scope = "build"
+        command.output.row("unchanged", built.path.name)
+    return Artifact.open(built.path)
+
+
+@click.command()
+@click.argument("environment")
+@click.argument("what", metavar="[REF|ARTIFACT]", default="HEAD")
+@click.option("--dirty", is_flag=True, help="Take uncommitted changes along, and mark it so.")
+@reason_option
+@common
+def deploy(command: Command, environment: str, what: str, dirty: bool, reason: str) -> None:
+    """Build what is not built yet, and make it the release that serves.
+
+    REF is a commit, branch or tag (default: HEAD); ARTIFACT is a file that `build` made. The
+    new release starts beside the old one, is probed, and takes over; where anything goes
+    wrong, the old one keeps serving.
+    """
+    from nonevent.deploy.deploy import deploy as bring
+    from nonevent.deploy.deploy import refuse_other_app, variables
+
+    project = command.project()
+    task = command.task(project, environment, reason)
+    project.transport(task.environment)
+    artifact = artifact_of(command, project, what, dirty=dirty)
+    refuse_other_app(task, artifact.manifest)
+    values = variables(project.folder, task, artifact.manifest)
+    with command.session(project, task) as session:
+        outcome = bring(
+            session, task, artifact, values=values, ref=what, sent=command.narrator.sent
+        )
+    _conclude(command, task, outcome, artifact.manifest.short)
+
+
+@click.command()
+@click.argument("environment")
+@click.argument("release", type=int, required=False)
+@reason_option
+@common
+def rollback(command: Command, environment: str, release: int | None, reason: str) -> None:
+    """Go back to an earlier release: the previous good one, or RELEASE.
+
+    Needs no build, no network and no migrator. Releases that failed, or were rolled back from,
+    are passed over.
+    """
+    project = command.project()
+    task = command.task(project, environment, reason)
+    with command.session(project, task) as session:
+        from nonevent.deploy.deploy import carry_out
+
+        before = session.history()
+        if release is None:
+            _name_skipped(command, before.rollback_target()[1])
+        outcome = carry_out(session, task, Rollback(release=release), what="rollback")
+        after = session.history().release(outcome.release or 0)
+    _conclude(command, task, outcome, after.commit[:7] if after else "")
+
+
+def _name_skipped(command: Command, skipped: tuple[object, ...]) -> None:
+    from nonevent.model.ledger import Release
+
+    for each in skipped:
+        if isinstance(each, Release):
+            why = "its files are gone" if not each.on_disk else each.reason or str(each.state)
+            command.output.line("note", f"release {each.number} is passed over: {why}")
+
+
+@click.command()
+@click.argument("environment")
+@common
+def start(command: Command, environment: str) -> None:
+    """Start the current release where it does not run, e.g. after a reboot or a `stop`."""
+    _simple(command, environment, Start(), "start")
+
+
+@click.command()
+@click.argument("environment")
+@reason_option
+@common
+def stop(command: Command, environment: str, reason: str) -> None:
+    """Stop everything of the app. `start` brings the current release back."""
+    project = command.project()
+    task = command.task(project, environment, reason)
+    with command.session(project, task) as session:
+        from nonevent.deploy.deploy import carry_out
+
+        carry_out(session, task, Stop(), what="stop")
+    command.output.event("stopped")
+    command.output.line("", f"{task.app.app} is stopped")
+    command.output.line("next", f"nonevent start {environment}")
+
+
+@click.command()
+@click.argument("environment")
+@common
+def prune(command: Command, environment: str) -> None:
+    """Remove releases that are no longer needed, and layers that only they used.
+
+    A release that any process runs, or that is one step back, always stays.
+    """
+    _simple(command, environment, Prune(), "prune")
+
+
+def _simple(command: Command, environment: str, goal: Goal, what: str) -> None:
+    from nonevent.deploy.deploy import carry_out
+
+    project = command.project()
+    task = command.task(project, environment)
+    with command.session(project, task) as session:
+        outcome = carry_out(session, task, goal, what=what)
+    if isinstance(goal, Prune):
+        command.output.event("pruned", changed=outcome.changed)
+        if not outcome.changed:
+            command.output.line("", "nothing to remove")
+        return
+    _conclude(command, task, outcome, "")
+
+
+def _conclude(command: Command, task: Task, outcome: Outcome, commit: str) -> None:
+    """The last line: what serves, and where."""
+    out = command.output
+    out.quiet()
+    environment = task.environment
+    url = f"http://{environment.address}:{environment.port}" if environment.port else ""
+    out.event(
+        "serving", release=outcome.release, commit=commit, changed=outcome.changed, url=url,
+        seconds=round(outcome.seconds, 3),
+    )  # fmt: skip
+    named = f"release {outcome.release}" + (f" ({commit})" if commit else "")
+    if not outcome.changed:
+        out.line("", f"nothing to do: {named} already serves {url}".rstrip())
+        return
+    out.line("", f"{named} serves {url}".rstrip())

@@ -1,0 +1,144 @@
+"""Events of builds and of agents, in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from nonevent.build.event import Began, Ended, Noticed
+from nonevent.model.parse import Table, parse
+from nonevent.model.plan import (
+    Boot,
+    Confirm,
+    Dismiss,
+    Drain,
+    Halt,
+    HoldPort,
+    Keep,
+    NoteStopped,
+    Probe,
+    Remove,
+    Retire,
+    RunCommand,
+    Stage,
+    Steady,
+    Step,
+    Switch,
+    Watch,
+    read_step,
+)
+
+if TYPE_CHECKING:
+    from nonevent.build.event import Event
+    from nonevent.cli.output import Output
+
+UNSHOWN = (Boot, Keep)
+"""Steps that get no line of their own: the next one says whether they went well."""
+
+
+def words(step: Step) -> tuple[str, str]:  # noqa: C901, PLR0911, PLR0912  (a table)
+    """What a step is about, and what is true after it."""
+    match step:
+        case Stage(release=number):
+            return f"release {number}", "staged"
+        case RunCommand(command=command):
+            return "command", command
+        case HoldPort(address=address, port=port):
+            return "front", f"listens on {address}:{port}"
+        case Keep():
+            return "keeper", "runs timers and tidies up"
+        case Boot(instance=instance):
+            return str(instance), "started"
+        case Probe(instance=instance):
+            return str(instance), "healthy"
+        case Steady(instance=instance):
+            return str(instance), "up"
+        case Retire(instance=instance):
+            return str(instance), "told to finish"
+        case Halt(instance=instance):
+            return str(instance), "stopped"
+        case Switch(release=None):
+            return "switch", "nothing serves"
+        case Switch(links=()):
+            return "switch", f"release {step.release} is the current one"
+        case Switch(release=number):
+            return "switch", f"new connections go to release {number}"
+        case Watch():
+            return "watch", "still healthy"
+        case Confirm(release=number):
+            return "ledger", f"release {number} serves"
+        case Drain(instance=instance):
+            return str(instance), "drained"
+        case Dismiss():
+            return "processes", "all ended"
+        case NoteStopped():
+            return "ledger", "stopped by a person"
+        case Remove(releases=releases):
+            return "prune", "release " + ", ".join(map(str, releases)) if releases else "leftovers"
+        case _:
+            assert_never(step)
+
+
+@dataclass(slots=True)
+class Narrator:
+    """Says what builds and agents report."""
+
+    output: Output
+
+    def build(self, event: Event) -> None:
+        """A build's event."""
+        out = self.output
+        out.scope = "build"
+        match event:
+            case Began(phase=phase, detail=detail):
+                out.event("build-begun", phase=phase, detail=detail)
+                out.doing(phase, detail)
+            case Ended(phase=phase, detail=detail, seconds=seconds):
+                out.event("build-done", phase=phase, detail=detail, seconds=round(seconds, 3))
+                out.row(phase, detail, seconds)
+            case Noticed(message=message, hint=hint):
+                out.event("note", text=message, hint=hint)
+                out.line("note", f"{message}; {hint}" if hint else message)
+
+    def sent(self, name: str, count: int, seconds: float) -> None:
+        """A layer has travelled."""
+        from nonevent.cli.output import size
+
+        self.output.event("sent", layer=name, bytes=count, seconds=round(seconds, 3))
+        self.output.row("received", f"layer {name}, {size(count)}", seconds)
+
+    def agent(self, raw: dict[str, object]) -> None:
+        """An agent's event, as it came over the protocol."""
+        self.output.event(str(raw.get("event")), **_rest(raw))
+        parse("an event of the agent", raw, self._agent)
+
+    def _agent(self, table: Table) -> None:
+        out = self.output
+        match table.text("event"):
+            case "begun":
+                out.doing(*words(read_step(table.table("step"))))
+            case "done":
+                self._done(table)
+            case "output":
+                out.output(table.text("text"))
+            case "note":
+                out.line("note", table.text("text"))
+            case "log":
+                out.data(f"{table.text('log')} | {table.text('text')}")
+            case _:
+                # A newer agent may say more than this client understands.
+                return
+
+    def _done(self, table: Table) -> None:
+        step = read_step(table.table("step"))
+        seconds, detail = table.real("seconds"), table.text("detail", "")
+        if isinstance(step, UNSHOWN):
+            return
+        subject, text = words(step)
+        back = "back: " if table.flag("back", default=False) else ""
+        said = f", {detail}" if detail and not isinstance(step, HoldPort) else ""
+        self.output.row(subject, f"{back}{text}{said}", seconds)
+
+
+def _rest(raw: dict[str, object]) -> dict[str, object]:
+    return {key: value for key, value in raw.items() if key != "event"}

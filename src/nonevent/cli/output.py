@@ -1,0 +1,147 @@
+"""How everything looks: the only place that knows about terminals.
+
+Data goes to standard output, narration to standard error. With ``--json`` each event is one
+line on standard output, and nothing is narrated.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+    from nonevent.errors import NoneventError
+
+HEARTBEAT = 15.0
+"""Seconds of silence, where there is no terminal, after which a line says what is going on."""
+SUBJECT = 14
+DETAIL = 52
+
+
+@dataclass(slots=True)
+class Output:
+    """Where a command says things."""
+
+    as_json: bool = False
+    scope: str = ""
+    """What the next lines are about, e.g. ``build`` or ``local``; shown when it changes."""
+    console: Console = field(
+        default_factory=lambda: Console(stderr=True, highlight=False, soft_wrap=True)
+    )
+    _shown_scope: str = ""
+    _status: Status | None = None
+    _last: float = field(default_factory=time.monotonic)
+
+    def event(self, name: str, **facts: object) -> None:
+        """One event for machines; nothing for people."""
+        if self.as_json:
+            line = json.dumps({"event": name, **facts}, ensure_ascii=False, default=str)
+            print(line, flush=True)  # noqa: T201
+
+    def data(self, text: str) -> None:
+        """A line of data on standard output; machines have had it as an event."""
+        if not self.as_json:
+            print(text, flush=True)  # noqa: T201
+
+    def doing(self, subject: str, detail: str = "") -> None:
+        """What is going on now: a moving line on a terminal, a heartbeat elsewhere."""
+        if self.as_json:
+            return
+        text = f"{subject} {detail}".strip()
+        if self.console.is_terminal:
+            if self._status is None:
+                self._status = self.console.status("", spinner="dots")
+                self._status.start()
+            self._status.update(Text(text[:90]))
+        elif time.monotonic() - self._last > HEARTBEAT:
+            self.line("", f"still: {text}")
+
+    def quiet(self) -> None:
+        """Take the moving line away."""
+        if self._status:
+            self._status.stop()
+            self._status = None
+
+    def row(self, subject: str, detail: str = "", seconds: float | None = None) -> None:
+        """One thing that is done: what, how, and how long it took."""
+        if self.as_json:
+            return
+        self._last = time.monotonic()
+        scope = self.scope if self.scope != self._shown_scope else ""
+        self._shown_scope = self.scope
+        text = Text()
+        text.append(f"{scope:<8}", style="bold")
+        text.append(f"{subject:<{SUBJECT}} ")
+        took = "" if seconds is None else f"{seconds:6.1f} s"
+        text.append(f"{detail:<{DETAIL}}" if took else detail)
+        text.append(took, style="dim")
+        self._print(text)
+
+    def line(self, word: str, text: str, *, style: str = "") -> None:
+        """One sentence, with an optional word in front."""
+        if self.as_json:
+            return
+        self._last = time.monotonic()
+        self._shown_scope = ""
+        shown = Text()
+        if word:
+            shown.append(f"{word}: ", style=style or "bold")
+        shown.append(text)
+        self._print(shown)
+
+    def output(self, text: str) -> None:
+        """A line that another program said."""
+        if not self.as_json:
+            self._last = time.monotonic()
+            self._print(Text(f"{'':<8}| {text}", style="dim"))
+
+    def _print(self, text: Text) -> None:
+        text.rstrip()
+        self.console.print(text)
+
+    def error(self, error: NoneventError) -> None:
+        """An error: one sentence, its evidence, and what to type next."""
+        self.quiet()
+        if self.as_json:
+            self.event("error", **error.as_dict(), exit_status=error.exit_status)
+            return
+        self.line("error", error.message, style="bold red")
+        for line in error.context:
+            self._print(Text(f"  {line}"))
+        if error.hint:
+            self.console.print()
+            self.line("hint", error.hint, style="bold")
+
+
+def is_terminal() -> bool:
+    """Whether a person reads standard output."""
+    return sys.stdout.isatty()
+
+
+def size(count: float) -> str:
+    """Bytes as people read them, in powers of ten."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError(count)
+
+
+def age(seconds: float) -> str:
+    """A duration as people read it: ``42 s``, ``3 min``, ``2 h 5 min``, ``3 d 4 h``."""
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    if hours < 1:
+        return f"{minutes:.0f} min"
+    if days < 1:
+        return f"{hours:.0f} h {minutes % 60:.0f} min"
+    return f"{days:.0f} d {hours % 24:.0f} h"

@@ -1,0 +1,79 @@
+"""Commands that run something within a release: run, shell; and lock, unlock."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from nonevent.cli.command import Command, common
+from nonevent.errors import ReleaseUnknown
+
+
+def _attach(command: Command, environment: str, argv: tuple[str, ...], name: str) -> int:
+    project = command.project()
+    task = command.task(project, environment)
+    with command.session(project, task) as session:
+        history = session.history()
+    current = history.release(history.current or 0)
+    if current is None:
+        raise ReleaseUnknown(
+            f"nothing has been deployed to {environment}", hint=f"nonevent deploy {environment}"
+        )
+    return project.transport(task.environment).attach(
+        (
+            "exec",
+            *("--release", str(current.number), "--secrets", str(current.secrets)),
+            *("--name", name, "--", *argv),
+        )
+    )
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("environment")
+@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND…")
+@common
+def run(command: Command, environment: str, argv: tuple[str, ...]) -> None:
+    """Run a command with the current release's code, interpreter and variables.
+
+    Its exit status is the command's own: nonevent run local -- python manage.py migrate
+    """
+    sys.exit(_attach(command, environment, argv, "run"))
+
+
+@click.command()
+@click.argument("environment")
+@common
+def shell(command: Command, environment: str) -> None:
+    """Open a shell in the current release, with its interpreter first on PATH."""
+    sys.exit(_attach(command, environment, ("/bin/sh", "-i"), "shell"))
+
+
+@click.command()
+@click.argument("environment")
+@click.option("--reason", required=True, help="Why; whoever is refused reads it.")
+@common
+def lock(command: Command, environment: str, reason: str) -> None:
+    """Refuse every change to an environment until `unlock`."""
+    project = command.project()
+    task = command.task(project, environment)
+    with command.session(project, task) as session:
+        session.lock(environment, reason)
+    command.output.event("locked", reason=reason)
+    command.output.line("", f"{environment} is locked: {reason}")
+
+
+@click.command()
+@click.argument("environment")
+@common
+def unlock(command: Command, environment: str) -> None:
+    """Allow changes again."""
+    project = command.project()
+    task = command.task(project, environment)
+    with command.session(project, task) as session:
+        before = session.unlock()
+    command.output.event("unlocked", **before)
+    who = (
+        f"{environment} was locked by {before['by']}" if before else f"{environment} was not locked"
+    )
+    command.output.line("", f"{who}; changes are allowed")
