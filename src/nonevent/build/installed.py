@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import re
+import warnings
 from importlib.metadata import distributions
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 Packages = tuple[tuple[str, str], ...]
 
-_TRAMPOLINE = re.compile(rb"\A#!/bin/sh\n'''exec' [^\n]*\n' '''\n")
+# Through the shell, as uv does for a relocatable virtualenv or a long path, or directly.
+_START = re.compile(rb"\A(?:#!/bin/sh\n'''exec' [^\n]*\n' '''\n|#!/[^\n]*/python[0-9.]*[^\n]*\n)")
 _GENERATOR = re.compile(rb"^Generator:.*\n", re.MULTILINE)
 
 
@@ -55,7 +57,7 @@ def _free(script: Path, *, always: bool) -> bool:
     interpreter would name a place on this machine.
     """
     content = script.read_bytes()
-    body = _TRAMPOLINE.sub(b"", content)
+    body = _START.sub(b"", content)
     if body == content or not (always or _is_refused(content)):
         return False
     script.write_bytes(b"#!/usr/bin/env python\n" + body)
@@ -63,10 +65,12 @@ def _free(script: Path, *, always: bool) -> bool:
 
 
 def _is_refused(content: bytes) -> bool:
-    try:
-        compile(content, "script", "exec", dont_inherit=True)
-    except (SyntaxError, ValueError):
-        return True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            compile(content, "script", "exec", dont_inherit=True)
+        except (SyntaxError, ValueError):
+            return True
     return False
 
 
