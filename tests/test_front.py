@@ -1,159 +1,25 @@
-"""The embedded front, as its own process, before real servers."""
+"""The embedded front: what it carries, between a plain client and a real server."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import http.client
-import os
 import random
-import signal
 import socket
-import subprocess
-import sys
-import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from nonevent.testing.load import Load
-from nonevent.testing.process import WITHIN, app, end, front, relink, until
-from nonevent.testing.traffic import Traffic
+from nonevent.testing.process import WITHIN, app, front
+from nonevent.testing.scripted import all_of, answers, ask, client, head_of, scripted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
-
-
-class Scripted:
-    """A server on a Unix socket whose each connection runs a function of the test."""
-
-    def __init__(self, path: Path, act: Callable[[socket.socket], None]) -> None:
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(str(path))
-        self.listener.listen(16)
-        self.act = act
-        self.errors: list[Exception] = []
-        self.thread = threading.Thread(target=self._run)
-        self.thread.start()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            connection.settimeout(WITHIN)
-            with connection:
-                try:
-                    self.act(connection)
-                except (OSError, AssertionError) as error:
-                    self.errors.append(error)
-
-    def close(self) -> None:
-        """Stop, and fail where a connection did not go as the test says."""
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.thread.join(WITHIN)
-        self.listener.close()
-        assert not self.errors, self.errors
-
-
-@contextlib.contextmanager
-def scripted(tmp_path: Path, act: Callable[[socket.socket], None]) -> Iterator[int]:
-    """The port of a front before a server that does what the test says."""
-    path = tmp_path / "web.sock"
-    server = Scripted(path, act)
-    try:
-        with front(path) as (_, port):
-            yield port
-    finally:
-        server.close()
-
-
-def head_of(connection: socket.socket) -> bytes:
-    """All up to the empty line, and nothing after it."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        more = connection.recv(1)
-        assert more, data
-        data += more
-    return data
-
-
-def all_of(connection: socket.socket) -> bytes:
-    """All until the end."""
-    data = b""
-    while more := connection.recv(65536):
-        data += more
-    return data
-
-
-def client(port: int) -> socket.socket:
-    """A connection to the front."""
-    return socket.create_connection(("127.0.0.1", port), WITHIN)
-
-
-def ask(port: int, request: bytes) -> bytes:
-    """All that comes back until the front closes."""
-    with client(port) as connection:
-        connection.sendall(request)
-        return all_of(connection)
-
 
 GET = b"GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-
-def answers(data: bytes) -> Callable[[socket.socket], None]:
-    """Read a request's head and answer it so."""
-
-    def act(connection: socket.socket) -> None:
-        head_of(connection)
-        connection.sendall(data)
-
-    return act
-
-
-def test_a_kept_connection_outlives_thirty_switches_without_a_lost_request(tmp_path: Path) -> None:
-    """Thirty renames of the link under mixed load lose nothing, and both releases answer."""
-    link = tmp_path / "web.sock"
-    with app(tmp_path / "web-1.sock", "1"), app(tmp_path / "web-2.sock", "2"):
-        link.symlink_to("web-1.sock")
-        with front(link) as (_, port):
-            traffic = Traffic(
-                url=f"http://127.0.0.1:{port}", rate=100, slow="/slow?s=0.3", connections=24
-            )
-            with Load(traffic) as load:
-                for turn in range(30):
-                    answered = load.progress.answered
-                    relink(link, f"web-{2 - turn % 2}.sock")
-                    load.wait(answered=answered + 10)
-            report = load.report
-    assert report.lost == {}, str(report)
-    assert report.sent == report.answered > 300
-    assert report.reconnected == 0
-    assert set(report.releases) == {"1", "2"}
-
-
-def test_the_next_request_on_a_kept_connection_goes_to_the_new_release(tmp_path: Path) -> None:
-    """One client connection sees release 1, then, after the rename, release 2."""
-    link = tmp_path / "web.sock"
-    with app(tmp_path / "web-1.sock", "1"), app(tmp_path / "web-2.sock", "2"):
-        link.symlink_to("web-1.sock")
-        with front(link) as (_, port):
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WITHIN)
-            seen = []
-            for name in ("web-1.sock", "web-2.sock", "web-1.sock"):
-                relink(link, name)
-                connection.request("GET", "/")
-                answer = connection.getresponse()
-                answer.read()
-                seen.append((answer.getheader("X-Nonevent-Release"), connection.sock))
-            connection.close()
-    assert [release for release, _ in seen] == ["1", "2", "1"]
-    assert len({id(used) for _, used in seen}) == 1
 
 
 def test_headers_that_the_app_gets(tmp_path: Path) -> None:
@@ -501,102 +367,3 @@ def test_pipelined_requests_are_answered_in_order(tmp_path: Path) -> None:
     with scripted(tmp_path, act) as port:
         answer = ask(port, b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n" + GET.replace(b" / ", b" /2 "))
     assert [part[:2] for part in answer.split(b"\r\n\r\n")[1:]] == [b"/1", b"/2"]
-
-
-def test_a_client_that_leaves_frees_the_app(tmp_path: Path) -> None:
-    """The app sees the end of its connection when the client is gone before the answer."""
-    ends: list[bytes] = []
-    reached = threading.Event()
-
-    def act(connection: socket.socket) -> None:
-        head_of(connection)
-        reached.set()
-        ends.append(connection.recv(1))
-
-    with scripted(tmp_path, act) as port:
-        with client(port) as connection:
-            connection.sendall(b"GET /poll HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert reached.wait(WITHIN)
-        until(lambda: ends)
-    assert ends == [b""]
-
-
-def test_term_finishes_what_is_in_flight(tmp_path: Path) -> None:
-    """After SIGTERM a slow request is answered, idle connections end, and the status is 0."""
-    path = tmp_path / "web.sock"
-    with app(path, "1"), front(path) as (process, port), client(port) as idle, client(port) as slow:
-        idle.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        head_of(idle)
-        assert idle.recv(10) == b"release 1\n"
-        slow.sendall(b"GET /slow?s=0.7 HTTP/1.1\r\nHost: a\r\n\r\n")
-        until(lambda: established(path) == 1)
-        process.send_signal(signal.SIGTERM)
-        assert idle.recv(1) == b""
-        with pytest.raises(ConnectionRefusedError):
-            client(port)
-        answer = all_of(slow)
-        assert answer.startswith(b"HTTP/1.1 200 ")
-        assert b"Connection: close" in answer
-        assert process.wait(WITHIN) == 0
-
-
-def established(path: Path) -> int:
-    """Connections to a Unix socket that its server has accepted, as the kernel counts them."""
-    with open("/proc/net/unix") as lines:  # noqa: PTH123
-        rows = [line.split() for line in lines]
-    return sum(row[-1] == str(path) and row[5] == "03" for row in rows)
-
-
-def test_term_cuts_what_does_not_finish(tmp_path: Path) -> None:
-    """A request that goes on past the limit is cut, and the status is still 0."""
-    path = tmp_path / "web.sock"
-    reached = threading.Event()
-    ends: list[bytes] = []
-
-    def act(connection: socket.socket) -> None:
-        head_of(connection)
-        reached.set()
-        ends.append(connection.recv(1))
-
-    server = Scripted(path, act)
-    with front(path, "--finish-within", "0.2") as (process, port), client(port) as slow:
-        slow.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert reached.wait(WITHIN)
-        assert end(process) == 0
-        assert slow.recv(1) == b""
-    server.close()
-    assert ends == [b""]
-
-
-def test_a_port_in_use_has_its_own_status(tmp_path: Path) -> None:
-    """Where the port is taken the front ends with 98 and one line that names it."""
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = str(other.getsockname()[1])
-        argv = (sys.executable, "-m", "nonevent.embedded.front", "--port", port, "--to", tmp_path)
-        done = subprocess.run(argv, stderr=subprocess.PIPE, timeout=WITHIN, check=False)
-    assert done.returncode == 98
-    assert done.stderr.count(b"\n") == 1
-    assert f"127.0.0.1 port {port}: Address already in use".encode() in done.stderr
-
-
-def test_front_and_relay_need_little(tmp_path: Path) -> None:
-    """They run from a folder with only their own packages and h11 beside the standard library."""
-    import h11
-
-    import nonevent
-
-    package = os.path.dirname(nonevent.__file__)  # noqa: PTH120
-    (tmp_path / "nonevent").mkdir()
-    for name in ("__init__.py", "errors.py", "model", "embedded"):
-        (tmp_path / "nonevent" / name).symlink_to(os.path.join(package, name))  # noqa: PTH118
-    (tmp_path / "h11").symlink_to(os.path.dirname(h11.__file__))  # noqa: PTH120
-    for module in ("front", "relay"):
-        program = (
-            f"import runpy, sys; sys.path.insert(0, {str(tmp_path)!r}); sys.argv[1:] = ['--help']; "
-            f"runpy.run_module('nonevent.embedded.{module}', run_name='__main__')"
-        )
-        argv = (sys.executable, "-I", "-S", "-c", program)
-        done = subprocess.run(argv, capture_output=True, timeout=WITHIN, check=False)
-        assert done.returncode == 0, done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -132,10 +133,12 @@ class Exchange:
             await self._watch()
 
     async def _watch(self) -> None:
-        if self.client.http.trailing_data[0]:
-            return
-        if await self.client.stream.ended(within=self.limits.answer):
-            raise ClientGone
+        """Look out for the client's end, as long as the answer takes."""
+        while not self.client.http.trailing_data[0]:
+            with contextlib.suppress(TimeoutError):
+                if await self.client.stream.ended(within=self.limits.answer):
+                    raise ClientGone
+                return
 
     async def _sent(self, out: list[bytes]) -> bool:
         """Whether the app took it; where it did not, its answer says why."""

@@ -52,6 +52,13 @@ def accepts(path: Path) -> bool:
         return probe.connect_ex(str(path)) == 0
 
 
+def connections(path: Path) -> int:
+    """Connections to a Unix socket, accepted or queued, as the kernel counts them."""
+    with open("/proc/net/unix") as lines:  # noqa: PTH123
+        rows = [line.split() for line in lines]
+    return sum(row[-1] == str(path) and row[5] == "03" for row in rows)
+
+
 def relink(link: Path, to: str) -> None:
     """Make the link name ``to``, as a switch does: by one rename."""
     beside = link.with_suffix(".new")
