@@ -130,7 +130,7 @@ def export(source: Source, into: Path) -> Path:
         _archive(source, into)
     project = into / source.prefix
     if not project.is_dir():
-        raise BuildFailed(f"commit {source.commit[:7]} has no folder {source.prefix}")
+        raise RefUnknown(f"commit {source.commit[:7]} has no folder {source.prefix}")
     return project
 
 
