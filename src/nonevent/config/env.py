@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from nonevent.model.parse import shown
+from nonevent.model.parse import plain, shown
 from nonevent.model.service import VARIABLE
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def read_env(table: Table, key: str = "env") -> Variables:
     env = table.table(key)
     for name, value in env.raw.items():
         if not is_variable(name):
-            env.problem(name, expected=EXPECTED, found=f"the name `{name}`")
+            env.problem(name, expected=EXPECTED, found=f"the name `{plain(name)}`")
         if not isinstance(value, str):
             env.has(name)
             hint = f'write "{shown(value)}"' if isinstance(value, int | float) else ""

@@ -12,7 +12,7 @@ from nonevent.config.command import ANYWHERE, placeholder_fault, words_fault
 from nonevent.config.env import EXPECTED, is_variable, read_env
 from nonevent.config.services import read_services
 from nonevent.errors import ConfigInvalid, ConfigMissing, Problem, UsageError
-from nonevent.model.parse import Table, shown
+from nonevent.model.parse import Table, plain, shown
 from nonevent.model.service import NAME, NAME_IN_WORDS
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def _environments(table: Table) -> tuple[Environment, ...]:
         found.append(Environment(name=LOCAL, port=LOCAL_PORT))
     for name in table.raw:
         if not re.fullmatch(NAME, name):
-            table.problem(name, expected=NAME_IN_WORDS, found=f"the name `{name}`")
+            table.problem(name, expected=NAME_IN_WORDS, found=f"the name `{plain(name)}`")
         found.append(_environment(name, table.table(name)))
     return tuple(found)
 

@@ -9,7 +9,7 @@ from nonevent.config.command import ANYWHERE, LISTENING, listens, placeholder_fa
 from nonevent.config.env import read_env
 from nonevent.config.schedule import EXPECTED, schedule_fault
 from nonevent.errors import Problem
-from nonevent.model.parse import Table, did_you_mean, shown
+from nonevent.model.parse import Table, did_you_mean, plain, shown
 from nonevent.model.service import NAME, NAME_IN_WORDS, SIGNALS, Health, Kind, Service
 
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ def _services(table: Table) -> Iterator[Service]:
     for name, raw in table.raw.items():
         table.has(name)
         if not re.fullmatch(NAME, name):
-            table.problem(name, expected=NAME_IN_WORDS, found=f"the name `{name}`")
+            table.problem(name, expected=NAME_IN_WORDS, found=f"the name `{plain(name)}`")
         elif re.fullmatch(r".*-\d+", name):
             # The instance of `web` in release 42 is called web-42, and so are its files.
             table.problem(name, expected="a name that does not end in a dash and a number",
-                          found=f"the name `{name}`")  # fmt: skip
+                          found=f"the name `{plain(name)}`")  # fmt: skip
         if isinstance(raw, str):
             yield _service(name, Table({"command": raw}, table.at(name), table.problems))
         elif isinstance(raw, dict):

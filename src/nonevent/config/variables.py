@@ -10,6 +10,7 @@ from dotenv.parser import parse_stream
 from nonevent.config.env import EXPECTED, is_variable
 from nonevent.config.secret import Secret
 from nonevent.errors import ConfigInvalid, Problem, UsageError, VariableMissing
+from nonevent.model.parse import plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -92,7 +93,9 @@ def read_variables(text: str, file: str) -> dict[str, str]:
         elif binding.key is not None:
             if not is_variable(binding.key):
                 problems.append(
-                    Problem(where=where, found=f"the name `{binding.key}`", expected=EXPECTED)
+                    Problem(
+                        where=where, found=f"the name `{plain(binding.key)}`", expected=EXPECTED
+                    )
                 )
             found[binding.key] = binding.value or ""
     if problems:

@@ -35,6 +35,35 @@ def required(tree: ast.Module) -> dict[str, str]:
     return names
 
 
+def settings_fields(tree: ast.Module) -> tuple[str, ...]:
+    """Variables that the fields without a default of a pydantic ``BaseSettings`` are read from."""
+    found: list[str] = []
+    for node in tree.body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        if not any(dotted(base).rpartition(".")[2] == "BaseSettings" for base in node.bases):
+            continue
+        prefix = _prefix(node)
+        for field in node.body:
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                optional = "None" in ast.unparse(field.annotation) or "Var" in ast.unparse(
+                    field.annotation
+                )
+                name = (prefix + field.target.id).upper()
+                if field.value is None and not optional and is_variable(name):
+                    found.append(name)
+    return tuple(found)
+
+
+def _prefix(settings: ast.ClassDef) -> str:
+    for node in ast.walk(settings):
+        if isinstance(node, ast.keyword) and node.arg == "env_prefix":
+            return text_of(node.value)
+        if isinstance(node, ast.Assign) and dotted(node.targets[0]) == "env_prefix":
+            return text_of(node.value)
+    return ""
+
+
 def stand_in(name: str, converter: str) -> str:
     """A value that is good enough where nothing is served."""
     if converter in ("int", "float"):

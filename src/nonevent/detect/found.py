@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 Value = str | tuple[str, ...]
 
+_ADDING = {("require",), ("build", "commands"), ("build", "exclude")}
+"""Lists that several parts of a project may add to."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
@@ -40,10 +43,9 @@ class Found:
 
 
 def merged(parts: tuple[Finding | Note, ...]) -> Found:
-    """The parts as one: of several values for one key the first counts, lists add up.
+    """The parts as one: of several values for one key the first counts.
 
-    A list that was found for reasons of two kinds is added to, as when npm and Django both
-    have build commands; equal items stand once.
+    Those of :data:`_ADDING` add up, as when npm and Django both have build commands.
     """
     findings: dict[tuple[str, ...], Finding] = {}
     notes: dict[Note, None] = {}
@@ -52,7 +54,7 @@ def merged(parts: tuple[Finding | Note, ...]) -> Found:
             notes[part] = None
         elif part.key not in findings:
             findings[part.key] = part
-        elif isinstance(part.value, tuple):
+        elif part.key in _ADDING:
             findings[part.key] = _longer(findings[part.key], part)
     return Found(findings=tuple(findings.values()), notes=tuple(notes))
 

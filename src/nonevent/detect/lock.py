@@ -31,7 +31,7 @@ def lock(project: Project) -> Iterator[Finding | Note]:
         yield Note(text="there is no lock file, so the dependencies are not decided",
                    hint=to_lock(project))  # fmt: skip
         return
-    why = "the only lock file" if len(files) == 1 else f"the first of {', '.join(files)}"
+    why = "the only lock file" if len(files) == 1 else f"chosen from {', '.join(files)}"
     yield Finding(key=("build", "lock"), value=files[0], why=why, written=len(files) > 1)
     if files[0] == "requirements.txt":
         loose = unpinned(project.text("requirements.txt"))

@@ -99,7 +99,11 @@ class Project:
 
     @cached_property
     def import_root(self) -> str:
-        """The folder that imports start at: ``src`` in a src layout, else empty."""
+        """The folder that imports start at: that of ``manage.py``, or ``src``; else empty."""
+        if not self.has("manage.py"):
+            for path in self.files:
+                if path.endswith("/manage.py"):
+                    return path.removesuffix("/manage.py")
         inside = any(path.startswith("src/") for path in self.files)
         return "src" if inside and not self.has("src/__init__.py") else ""
 
@@ -110,9 +114,9 @@ class Project:
             path = path.removeprefix(root + "/")
         return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
-    def path_of(self, module: str, *, below: str = "") -> str | None:
-        """The file of a dotted module, or None; ``below`` is a folder to start at first."""
-        for root in (below, self.import_root, ""):
+    def path_of(self, module: str) -> str | None:
+        """The file of a dotted module, or None."""
+        for root in (self.import_root, ""):
             base = "/".join(part for part in (root, module.replace(".", "/")) if part)
             for path in (f"{base}.py", f"{base}/__init__.py"):
                 if self.has(path):

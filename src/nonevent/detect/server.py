@@ -56,9 +56,9 @@ def uvicorn(served: Served) -> str | None:
 
 
 def granian(served: Served) -> str | None:
-    """Granian listens on a Unix socket from 2.6 on."""
+    """Granian listens on a Unix socket from 2.5 on."""
     interface = "asgi" if served.is_asgi else "wsgi"
-    where = "--uds {socket}" if served.at_least("2.6") else "--port {port}"
+    where = "--uds {socket}" if served.at_least("2.5") else "--port {port}"
     factory = " --factory" if served.is_factory else ""
     return (
         f"granian --interface {interface} {where} --workers 2 --workers-kill-timeout 25"

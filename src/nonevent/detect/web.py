@@ -32,10 +32,6 @@ def web(project: Project) -> Iterator[Finding | Note]:
         yield Finding(key=(*WEB, "health", "host"), value=found.host, why="ALLOWED_HOSTS")
     elif found.health != "/":
         yield Finding(key=(*WEB, "health"), value=found.health, why=found.health_why)
-    target = found.asgi or found.wsgi
-    if project.import_root and "build-system" not in project.pyproject:
-        why = f"{target.partition(':')[0]} is below src/, and the project is not installed"
-        yield Finding(key=("env", "PYTHONPATH"), value=project.import_root, why=why)
 
 
 def _served(project: Project, app: WebApp) -> Iterator[Finding | Note]:

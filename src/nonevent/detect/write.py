@@ -41,7 +41,7 @@ def write(found: Found) -> str:
         elif part:
             document.add(tomlkit.nl())
             document.add(key, _build(part) if key == "build" else _env(part))
-    return tomlkit.dumps(document)
+    return tomlkit.dumps(document).rstrip() + "\n"
 
 
 def _env(findings: Iterable[Finding]) -> Table:

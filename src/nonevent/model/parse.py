@@ -30,7 +30,14 @@ def shown(value: object) -> str:
     if isinstance(value, dict | list):
         return _NAMES[type(value)]
     text = json.dumps(value, ensure_ascii=False, default=str)
+    if not text.isprintable():
+        text = json.dumps(value, default=str)
     return text if len(text) <= 60 else text[:57] + '…"'
+
+
+def plain(key: str) -> str:
+    """A key or name as an error shows it: as it is, unless a terminal would act on it."""
+    return key if key.isprintable() else shown(key)
 
 
 def duration(text: str) -> float | None:
@@ -52,7 +59,7 @@ class Table:
         """The key path of an entry, as ``services.web.command`` or ``files[3]``."""
         if isinstance(key, int):
             return f"{self.path}[{key}]"
-        return f"{self.path}.{key}" if self.path else key
+        return f"{self.path}.{plain(key)}" if self.path else plain(key)
 
     def problem(self, key: str, *, expected: str, found: str | None = None, hint: str = "") -> None:
         """Note a mistake at a key of this table."""
@@ -176,7 +183,7 @@ class Table:
         for key in self.raw:
             if key not in self._seen:
                 self.problem(
-                    key, expected="a known key", found=f"the unknown key `{key}`",
+                    key, expected="a known key", found=f"the unknown key `{plain(key)}`",
                     hint=did_you_mean(key, tuple(self._seen)),
                 )  # fmt: skip
 

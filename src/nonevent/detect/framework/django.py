@@ -29,12 +29,11 @@ def django(project: Project) -> WebApp | None:
     )  # fmt: skip
     if manage is None:
         return None
-    below = manage.rpartition("/")[0]
-    entries = {kind: _entry(project, kind, below) for kind in _ENTRIES}
+    entries = {kind: _entry(project, kind) for kind in _ENTRIES}
     module, origin = _settings_module(project, manage, tuple(entries.values()))
-    settings = read_settings(project, module, below)
-    wsgi, asgi = (_target(project, entries[kind], below) for kind in ("wsgi", "asgi"))
-    health, health_why = _health(project, settings, below)
+    settings = read_settings(project, module)
+    wsgi, asgi = (_target(project, entries[kind]) for kind in ("wsgi", "asgi"))
+    health, health_why = _health(project, settings)
     return WebApp(
         framework="Django",
         wsgi=wsgi,
@@ -48,19 +47,15 @@ def django(project: Project) -> WebApp | None:
     )
 
 
-def _entry(project: Project, kind: str, below: str) -> str:
+def _entry(project: Project, kind: str) -> str:
     for path in project.files:
-        inside = not below or path.startswith(below + "/")
-        if inside and path.endswith(f"{kind}.py") and _ENTRIES[kind] in project.text(path):
+        if path.endswith(f"{kind}.py") and _ENTRIES[kind] in project.text(path):
             return path
     return ""
 
 
-def _target(project: Project, path: str, below: str) -> str:
-    if not path:
-        return ""
-    inner = path.removeprefix(below + "/") if below else path
-    return f"{project.module(inner)}:application"
+def _target(project: Project, path: str) -> str:
+    return f"{project.module(path)}:application" if path else ""
 
 
 def _settings_module(project: Project, manage: str, entries: tuple[str, ...]) -> tuple[str, str]:
@@ -72,8 +67,8 @@ def _settings_module(project: Project, manage: str, entries: tuple[str, ...]) ->
     return "", ""
 
 
-def _health(project: Project, settings: Settings, below: str) -> tuple[str, str]:
-    path = project.path_of(settings.root_urls, below=below) if settings.root_urls else None
+def _health(project: Project, settings: Settings) -> tuple[str, str]:
+    path = project.path_of(settings.root_urls) if settings.root_urls else None
     paths = dict.fromkeys(urlpatterns(project.text(path)), path) if path else {}
     health = probed({route: str(file) for route, file in paths.items()})
     return (health, f"its path in {path}") if health else ("/", "")
@@ -82,11 +77,8 @@ def _health(project: Project, settings: Settings, below: str) -> tuple[str, str]
 def _parts(
     project: Project, settings: Settings, *, manage: str, origin: str
 ) -> Iterator[Finding | Note]:
-    below = manage.rpartition("/")[0]
     if settings.module:
         yield Finding(key=("env", "DJANGO_SETTINGS_MODULE"), value=settings.module, why=origin)
-    if below:
-        yield Finding(key=("env", "PYTHONPATH"), value=below, why=f"{manage} is in a folder below")
     yield Finding(
         key=("release",),
         value=(f"python {manage} migrate --noinput",),
@@ -114,14 +106,11 @@ def _parts(
 
 def _variables(project: Project, settings: Settings) -> Iterator[Finding]:
     for file in settings.files:
-        for name, stand_in in required(project.tree(file)).items():
-            yield Finding(
-                key=("require",), value=(name,), why=f"{file} reads what has no default there"
-            )
-            if settings.collects_static:
-                yield Finding(
-                    key=("build", "env", name), value=stand_in, why="for collectstatic only"
-                )
+        names = required(project.tree(file))
+        if names:
+            yield Finding(key=("require",), value=tuple(names), why=f"no default in {file}")
+        for name, stand_in in names.items() if settings.static_root else ():
+            yield Finding(key=("build", "env", name), value=stand_in, why="for collectstatic only")
 
 
 def _notes(settings: Settings) -> Iterator[Note]:
@@ -130,6 +119,12 @@ def _notes(settings: Settings) -> Iterator[Note]:
             text=f"DEBUG = True in {settings.debug_file}",
             hint=f"it is what {settings.module} uses; before others see the app, choose "
             "production settings under [env]",
+        )
+    if settings.hides_hosts:
+        yield Note(
+            text="ALLOWED_HOSTS is not written out, and new releases are probed as `localhost`",
+            hint="allow localhost, or name one of the hosts: "
+            'health = { path = "/", host = "shop.example.com" } under [services.web]',
         )
     for what, path in settings.kept_inside:
         yield Note(

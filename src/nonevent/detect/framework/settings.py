@@ -29,15 +29,17 @@ class Settings:
     root_urls: str = ""
     host: str = ""
     """The first host of ALLOWED_HOSTS, where they are written out and `localhost` is not one."""
+    hides_hosts: bool = False
+    """Whether ALLOWED_HOSTS is set to something that the text does not show."""
     debug_file: str = ""
     """Where DEBUG is switched on for good; empty if it is not."""
     kept_inside: tuple[tuple[str, str], ...] = ()
     """What the app writes to, and where within the project that would be."""
 
 
-def read_settings(project: Project, module: str, below: str) -> Settings:
-    """The settings of a module; ``below`` is the folder that ``manage.py`` is in."""
-    files = tuple(dict.fromkeys(_chain(project, module, below, depth=0)))
+def read_settings(project: Project, module: str) -> Settings:
+    """The settings of a module."""
+    files = tuple(dict.fromkeys(_chain(project, module, depth=0)))
     values: dict[str, tuple[str, ast.expr]] = {}
     paths: dict[str, PurePosixPath] = {}
     for file in files:
@@ -55,13 +57,15 @@ def read_settings(project: Project, module: str, below: str) -> Settings:
         static_root_file=values["STATIC_ROOT"][0] if static_root else "",
         root_urls=text_of(values["ROOT_URLCONF"][1]) if "ROOT_URLCONF" in values else "",
         host=_host(values),
+        hides_hosts="ALLOWED_HOSTS" in values
+        and not isinstance(values["ALLOWED_HOSTS"][1], ast.List | ast.Tuple),
         debug_file=_debug(values),
         kept_inside=tuple(_kept_inside(values, paths)),
     )
 
 
-def _chain(project: Project, module: str, below: str, *, depth: int) -> Iterator[str]:
-    path = project.path_of(module, below=below) if module and depth < 8 else None
+def _chain(project: Project, module: str, *, depth: int) -> Iterator[str]:
+    path = project.path_of(module) if module and depth < 8 else None
     if path is None:
         return
     package = module if path.endswith("/__init__.py") else module.rpartition(".")[0]
@@ -70,7 +74,7 @@ def _chain(project: Project, module: str, below: str, *, depth: int) -> Iterator
             parts = package.split(".")
             base = ".".join(parts[: len(parts) - node.level + 1]) if node.level else ""
             name = ".".join(part for part in (base, node.module or "") if part)
-            yield from _chain(project, name, below, depth=depth + 1)
+            yield from _chain(project, name, depth=depth + 1)
     yield path
 
 
@@ -87,7 +91,7 @@ def _host(values: dict[str, tuple[str, ast.expr]]) -> str:
     hosts = [text_of(each) for each in node.elts]
     if not hosts or "" in hosts or {"*", "localhost", ".localhost"} & set(hosts):
         return ""
-    return hosts[0].removeprefix(".").replace("*", "www")
+    return hosts[0].removeprefix(".")
 
 
 def _debug(values: dict[str, tuple[str, ast.expr]]) -> str:

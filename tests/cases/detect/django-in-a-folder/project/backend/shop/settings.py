@@ -1,0 +1,3 @@
+STATIC_ROOT = "/var/www/static"
+INSTALLED_APPS = ["django.contrib.staticfiles"]
+DATABASES = {}

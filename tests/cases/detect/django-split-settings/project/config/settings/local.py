@@ -1,0 +1,3 @@
+from .base import *
+DEBUG = True
+SECRET_KEY = env("LOCAL_KEY")

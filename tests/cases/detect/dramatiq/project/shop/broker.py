@@ -1,0 +1,2 @@
+import dramatiq
+dramatiq.set_broker(x)

@@ -1,0 +1,5 @@
+import dramatiq
+import shop.broker
+
+@dramatiq.actor
+def work(): ...

@@ -1,0 +1,2 @@
+import os
+os.environ["ONLY_FOR_THE_SCRIPT"]

@@ -1,0 +1,4 @@
+from flask import Blueprint
+bp = Blueprint("v", __name__, url_prefix="/api")
+@bp.route("/health")
+def health(): ...

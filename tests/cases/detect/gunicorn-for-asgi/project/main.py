@@ -1,0 +1,6 @@
+from fastapi import FastAPI
+app = FastAPI()
+@app.get("/healthz")
+def h(): ...
+@app.post("/up")
+def p(): ...

@@ -1,0 +1,2 @@
+from huey import SqliteHuey
+huey = SqliteHuey("x.db")

@@ -1,0 +1,4 @@
+from shop.queue import huey
+
+@huey.task()
+def work(): ...

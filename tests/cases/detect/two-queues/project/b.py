@@ -1,0 +1,3 @@
+import dramatiq
+@dramatiq.actor
+def work(): ...

@@ -1,0 +1,2 @@
+from somewhere import make
+application = make()
