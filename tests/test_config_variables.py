@@ -27,7 +27,7 @@ def etc(folder: Path, name: str, text: str, mode: int = 0o600) -> None:
 
 
 def test_the_nearer_wins(tmp_path: Path) -> None:
-    """The env file wins over the environment's table; what the app itself sets is not among them."""
+    """The env file wins over the environment's table."""
     etc(tmp_path, "local.env", "C=file\n", 0o644)
     plain, secrets = settings(tmp_path, LOCAL)
     assert plain == {"B": "environment", "C": "file"}
