@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nonevent.config.command import ANYWHERE, LISTENING, listens, placeholder_fault, words_fault
 from nonevent.config.env import read_env
-from nonevent.config.schedule import EXPECTED, schedule_fault
+from nonevent.config.schedule import EXPECTED, NAMED, schedule_fault
 from nonevent.errors import Problem
 from nonevent.model.parse import Table, did_you_mean, plain, shown
 from nonevent.model.service import NAME, NAME_IN_WORDS, SIGNALS, Health, Kind, Service
@@ -118,7 +118,8 @@ def _schedule(table: Table, kind: Kind | None) -> str:
     schedule = " ".join(table.text("schedule").split())
     if isinstance(table.raw.get("schedule"), str) and (fault := schedule_fault(schedule)):
         table.problem("schedule", expected=EXPECTED, hint=fault)
-    return schedule
+    # From here on a schedule is five fields or "every …": whatever runs timers knows no names.
+    return NAMED.get(schedule, schedule)
 
 
 def _health(table: Table) -> Health:
@@ -142,13 +143,13 @@ def _health(table: Table) -> Health:
                                    pattern=r"[A-Za-z0-9-]+", expected="the name of a header"),
     )  # fmt: skip
     for key in ("interval", "timeout"):
-        if not getattr(read, key) and duration_given(health, key):
+        if not getattr(read, key) and _is_duration(health, key):
             health.problem(key, expected="more than no time at all")
     health.done()
     return read
 
 
-def duration_given(table: Table, key: str) -> bool:
+def _is_duration(table: Table, key: str) -> bool:
     """Whether a text stands at the key that is not already noted as no duration."""
     return isinstance(table.raw.get(key), str) and not any(
         problem.where == table.at(key) for problem in table.problems

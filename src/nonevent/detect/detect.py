@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from nonevent.detect.assets import assets
 from nonevent.detect.found import Finding, Note, merged
 from nonevent.detect.imports import imports
+from nonevent.detect.kept import kept
 from nonevent.detect.lock import lock
 from nonevent.detect.name import name
 from nonevent.detect.procfile import procfile
@@ -23,16 +24,8 @@ if TYPE_CHECKING:
     from nonevent.detect.found import Found
 
 DETECTORS: tuple[Detector, ...] = (
-    name,
-    python,
-    lock,
-    procfile,
-    assets,
-    web,
-    queues,
-    variables,
-    imports,
-)
+    name, python, lock, procfile, assets, web, queues, variables, imports, kept,
+)  # fmt: skip
 """Where two find a value for one key, the one that stands first has it."""
 
 

@@ -129,5 +129,6 @@ def _notes(settings: Settings) -> Iterator[Note]:
     for what, path in settings.kept_inside:
         yield Note(
             text=f"{what} is {path} within the project, and a release cannot be written to",
-            hint="keep it in the folder that $NONEVENT_DATA names, which survives releases",
+            hint=f'write Path(os.environ.get("NONEVENT_DATA", BASE_DIR)) / "{path}" in the '
+            "settings: that folder survives releases",
         )
