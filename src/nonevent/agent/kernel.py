@@ -9,7 +9,8 @@ from pathlib import Path
 PROC = Path("/proc")
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
-_CONNECTED = "03"
+_CONNECTIONS = frozenset({"02", "03"})
+"""States in /proc/net/unix: SS_CONNECTING is queued, not accepted yet; SS_CONNECTED is accepted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +114,7 @@ def connections(socket: str) -> int:
     with (PROC / "net" / "unix").open(errors="surrogateescape") as table:
         for line in table:
             fields = line.rstrip("\n").split(maxsplit=7)
-            if len(fields) == 8 and fields[7] == socket and fields[5] == _CONNECTED:
+            if len(fields) == 8 and fields[7] == socket and fields[5] in _CONNECTIONS:
                 count += 1
     return count
 
