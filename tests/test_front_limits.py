@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -44,7 +45,8 @@ def test_a_client_that_leaves_frees_the_app(tmp_path: Path) -> None:
 def test_term_finishes_what_is_in_flight(tmp_path: Path) -> None:
     """After SIGTERM a slow request is answered, idle connections end, and the status is 0."""
     path = tmp_path / "web.sock"
-    with app(path, "1"), front(path) as (process, port), client(port) as idle, client(port) as slow:
+    patient = front(path, "--finish-within", "60")
+    with app(path, "1"), patient as (process, port), client(port) as idle, client(port) as slow:
         idle.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         head_of(idle)
         assert idle.recv(10) == b"release 1\n"
@@ -57,6 +59,21 @@ def test_term_finishes_what_is_in_flight(tmp_path: Path) -> None:
         answer = all_of(slow)
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert b"Connection: close" in answer
+        assert process.wait(WITHIN) == 0
+
+
+def test_connections_that_wait_when_term_comes_are_answered(tmp_path: Path) -> None:
+    """What the kernel accepted for a front that was too busy to look is not reset."""
+    path = tmp_path / "web.sock"
+    with app(path, "1"), front(path) as (process, port), contextlib.ExitStack() as open_ones:
+        process.send_signal(signal.SIGSTOP)
+        waiting = [open_ones.enter_context(client(port)) for _ in range(400)]
+        for connection in waiting:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGCONT)
+        for connection in waiting:
+            assert all_of(connection).endswith(b"release 1\n")
         assert process.wait(WITHIN) == 0
 
 

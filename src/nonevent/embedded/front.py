@@ -53,9 +53,17 @@ def main(argv: tuple[str, ...]) -> int:
         say(f"cannot listen on {options.address} port {options.port}: {error.strerror or error}")
         return PORT_TAKEN if error.errno == errno.EADDRINUSE else 1
     raise_file_limit()
-    say(f"listening on {options.address} port {listener.getsockname()[1]} for {options.to}")
     proxy = Proxy(options.to, limits=Limits())
-    asyncio.run(serve(listener, proxy.answer, stopping=proxy.stop, limit=options.finish_within))
+    asyncio.run(
+        serve(
+            listener,
+            proxy.answer,
+            stopping=proxy.stop,
+            limit=options.finish_within,
+            greeting=f"listening on {options.address} port {listener.getsockname()[1]} "
+            f"for {options.to}",
+        )
+    )
     return 0
 
 

@@ -120,12 +120,17 @@ def main(argv: tuple[str, ...]) -> int:
         say(f"cannot listen on {options.listen}: {error.strerror or error}")
         return 98
     raise_file_limit()
-    say(f"listening on {options.listen} for {host}:{port}")
     own = os.stat(options.listen).st_ino  # noqa: PTH116
     try:
-        answer = partial(relay, host=host, port=port)
-        asyncio.run(serve(listener, answer, stopping=lambda: _remove(options.listen, own),
-                          limit=DRAIN))  # fmt: skip
+        asyncio.run(
+            serve(
+                listener,
+                partial(relay, host=host, port=port),
+                stopping=lambda: _remove(options.listen, own),
+                limit=DRAIN,
+                greeting=f"listening on {options.listen} for {host}:{port}",
+            )
+        )
     finally:
         _remove(options.listen, own)
     return 0

@@ -25,10 +25,16 @@ PAUSE = 0.1
 
 
 async def serve(
-    listener: socket.socket, answer: Answer, *, stopping: Callable[[], None], limit: float
+    listener: socket.socket,
+    answer: Answer,
+    *,
+    stopping: Callable[[], None],
+    limit: float,
+    greeting: str,
 ) -> None:
     """Answer each connection in a task of its own until SIGTERM or SIGINT.
 
+    The greeting is said once signals are heeded: whoever waits for it may stop us in good order.
     Then ``stopping`` is called, connections that the kernel has already taken are still answered,
     and what is open has ``limit`` seconds to finish before it is cut.
     """
@@ -38,6 +44,7 @@ async def serve(
         loop.add_signal_handler(number, told.set)
     door = _Door(listener, answer)
     door.open()
+    say(greeting)
     await told.wait()
     door.close()
     stopping()

@@ -89,7 +89,8 @@ def main(argv: tuple[str, ...]) -> int:
     else:
         listener = front.listen("127.0.0.1", options.port)
     app = App(options.release)
-    asyncio.run(serve(listener, app.answer, stopping=lambda: None, limit=LIMIT))
+    greeting = f"release {options.release} is listening"
+    asyncio.run(serve(listener, app.answer, stopping=lambda: None, limit=LIMIT, greeting=greeting))
     return 0
 
 

@@ -84,8 +84,7 @@ def started(module: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 def app(path: Path, release: str) -> Iterator[subprocess.Popen[bytes]]:
     """:mod:`nonevent.testing.app` on a Unix socket, ready to answer."""
     arguments = ("--socket", str(path), "--release", release)
-    with started("nonevent.testing.app", *arguments) as process:
-        until(lambda: process.poll() is not None or accepts(path))
+    with started("nonevent.testing.app", *arguments) as process, first_line(process):
         yield process
 
 
