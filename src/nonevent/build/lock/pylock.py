@@ -40,7 +40,12 @@ def read(project: Project, lock: Path) -> Locked:
             context=tuple(str(path.relative_to(project.root.resolve())) for path in local),
             hint=f"uv export --no-emit-local --format pylock.toml -o {name}",
         )
-    return Locked(file="pylock.toml", text=text, hashed=True)
+    return Locked(file="pylock.toml", text=text, hashed=is_hashed(raw))
+
+
+def is_hashed(raw: dict[str, Any]) -> bool:
+    """Whether uv can insist on hashes; a commit of a repository has none."""
+    return not any("vcs" in package for package in raw.get("packages", []))
 
 
 def local_projects(raw: dict[str, Any], project: Project, base: Path) -> tuple[Path, ...]:

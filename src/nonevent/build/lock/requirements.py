@@ -61,6 +61,8 @@ class _Found:
 
     kept: list[str]
     hashes: list[bool]
+    """Of each requirement that can have one."""
+    git: bool
     local: list[Path]
     pinned: dict[str, str]
     loose: list[Line]
@@ -76,7 +78,7 @@ def read(project: Project, lock: Path) -> Locked:
 
 def flatten(project: Project, lock: Path, text: str | None = None) -> Locked:
     """The same for a text that an exporter wrote in the name of ``lock``."""
-    found = _Found([], [], [], {}, [])
+    found = _Found([], [], False, [], {}, [])
     relative = str(lock.relative_to(project.folder))
     lines = lines_of(text, relative) if text is not None else _included(project, lock, ())
     for line in lines:
@@ -103,7 +105,7 @@ def flatten(project: Project, lock: Path, text: str | None = None) -> Locked:
     return Locked(
         file="requirements.txt",
         text="".join(f"{line}\n" for line in found.kept),
-        hashed=bool(found.hashes) and all(found.hashes),
+        hashed=bool(found.hashes) and all(found.hashes) and not found.git,
         local=tuple(dict.fromkeys(found.local)),
     )
 
@@ -134,7 +136,8 @@ def _included(project: Project, file: Path, within: tuple[Path, ...]) -> Iterato
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise LockInvalid(f"{shown} cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise LockInvalid(f"{shown} cannot be read: {reason}") from error
     for line in lines_of(text, shown):
         include = _INCLUDE.match(line.text)
         if include is None:
@@ -177,22 +180,22 @@ def _requirement(project: Project, base: Path, line: Line, found: _Found) -> Non
         for each in specifiers
         if each.operator in {"==", "==="} and not each.version.endswith(".*")
     ]
-    if requirement.url:
-        git = requirement.url.startswith("git+")
-        fixed = (
-            bool(_FULL_COMMIT.search(requirement.url))
-            if git
-            else (hashed or "sha256=" in requirement.url)
-        )
-        # pip cannot hash a checkout, and uv does not ask for it.
-        hashed = hashed or fixed
+    git = bool(requirement.url) and str(requirement.url).startswith("git+")
+    if git:
+        fixed = bool(_FULL_COMMIT.search(str(requirement.url)))
+    elif requirement.url:
+        hashed = hashed or "sha256=" in requirement.url
+        fixed = hashed
     else:
         fixed = len(exact) == 1
     if not fixed:
         found.loose.append(line)
         return
     found.kept.append(line.text)
-    found.hashes.append(hashed)
+    if git:
+        found.git = True  # A commit is its own hash, which uv's hash mode does not know.
+    else:
+        found.hashes.append(hashed)
     found.pinned[canonicalize_name(requirement.name)] = exact[0] if exact else ""
 
 

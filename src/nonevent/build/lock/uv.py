@@ -6,7 +6,7 @@ import tomllib
 from typing import TYPE_CHECKING
 
 from nonevent.build.lock.base import Locked
-from nonevent.build.lock.pylock import local_projects
+from nonevent.build.lock.pylock import is_hashed, local_projects
 from nonevent.build.uv import uv
 from nonevent.errors import LockInvalid, LockStale
 
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 def read(project: Project, lock: Path) -> Locked:
     """The part of uv.lock that this project needs, as pylock.toml: it keeps indexes and URLs."""
     everything = _export(project)
-    local = local_projects(tomllib.loads(everything), project, lock.parent)
+    raw = tomllib.loads(everything)
+    local = local_projects(raw, project, lock.parent)
     text = _export(project, "--no-emit-local") if local else everything
-    return Locked(file="pylock.toml", text=text, hashed=True, local=local)
+    return Locked(file="pylock.toml", text=text, hashed=is_hashed(raw), local=local)
 
 
 def _export(project: Project, *options: str) -> str:
