@@ -128,7 +128,7 @@ def _notes(settings: Settings) -> Iterator[Note]:
         )
     for what, path in settings.kept_inside:
         yield Note(
-            text=f"{what} is {path} within the project, and a release cannot be written to",
+            text=f"{what} is {path} within the project, and does not outlive a release",
             hint=f'write Path(os.environ.get("NONEVENT_DATA", BASE_DIR)) / "{path}" in the '
             "settings: that folder survives releases",
         )
