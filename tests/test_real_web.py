@@ -1,0 +1,66 @@
+"""Real web projects: initialised, deployed, deployed again and rolled back under load."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from real import PROJECTS, Project, Story, project, there_and_back
+from uv import find_uv_bin
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+UV_LIMIT = 120
+
+
+def uv(made: Project, *words: str) -> None:
+    """Run uv in the project, as its author does."""
+    subprocess.run(
+        (find_uv_bin(), *words), cwd=made.folder, env=made.env, check=True, capture_output=True,
+        timeout=UV_LIMIT,
+    )  # fmt: skip
+
+
+def replace(made: Project, name: str, old: str, new: str) -> None:
+    """Change a text in one file, once."""
+    file = made.folder / name
+    text = file.read_text()
+    assert text.count(old) == 1, f"{name} has {old!r} {text.count(old)} times"
+    file.write_text(text.replace(old, new))
+
+
+def change(made: Project, name: str, old: str, new: str) -> None:
+    """Change a line of one file, and commit it."""
+    replace(made, name, old, new)
+    made.repository.commit()
+
+
+@pytest.mark.xdist_group("real-light")
+def test_flask_with_hashed_requirements(tmp_path: Path) -> None:
+    """A Flask project on gunicorn, with hashed requirements, loses no request there and back."""
+    with project(tmp_path / "shop", PROJECTS / "flask_requirements") as made:
+        assert "--hash=" in (made.folder / "requirements.txt").read_text()
+        made.init()
+        story = Story(
+            change=lambda: change(made, "app.py", 'VERSION = "one"', 'VERSION = "two"'),
+            texts=("version one", "version two"),
+        )
+        there_and_back(made, story)
+
+
+@pytest.mark.xdist_group("real-light")
+def test_fastapi_with_uv_lock(tmp_path: Path) -> None:
+    """A FastAPI package on uvicorn, locked by uv a moment ago, loses no request there and back."""
+    with project(tmp_path / "shop", PROJECTS / "fastapi_uv") as made:
+        (made.folder / "uv.lock").unlink(missing_ok=True)
+        uv(made, "lock", "--quiet")
+        made.init()
+        main = "src/fastapi_uv/main.py"
+        story = Story(
+            change=lambda: change(made, main, 'VERSION = "one"', 'VERSION = "two"'),
+            texts=("version one", "version two"),
+        )
+        there_and_back(made, story)
+        assert made.ask("/package")[1] == "1.2.3"
