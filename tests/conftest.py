@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -27,3 +28,34 @@ def expect(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
         assert text == file.read_text(encoding="utf-8"), f"{file} says otherwise"
 
     return compare
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the builds of one test process share."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def sandbox(cache: Path) -> Iterator[Sandbox]:
+    """A small project that was never deployed."""
+    sandbox = Sandbox(cache)
+    yield sandbox
+    sandbox.end()
+
+
+@pytest.fixture(scope="module")
+def _kept() -> Iterator[list[Sandbox]]:
+    kept: list[Sandbox] = []
+    yield kept
+    for each in kept:
+        each.end()
+
+
+@pytest.fixture
+def serving(cache: Path, _kept: list[Sandbox]) -> Sandbox:
+    """A small project with a release that serves; a module's tests share it while it does."""
+    if not (_kept and _kept[-1].get()):
+        _kept.append(Sandbox(cache))
+        _kept[-1].deployed()
+    return _kept[-1]
