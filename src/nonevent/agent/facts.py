@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nonevent.agent import kernel, layers, ledger, release, switch, variables
@@ -54,13 +55,16 @@ def _runs(observed: tuple[Observed, ...], name: str) -> bool:
     )
 
 
-def _front(observed: tuple[Observed, ...]) -> tuple[str, int] | None:
-    """Address and port of the front, from its own command line: what runs, not what was meant."""
+def _front(observed: tuple[Observed, ...]) -> tuple[str, int, str] | None:
+    """Address, port and service of the front, from its command line: what really runs."""
     for each in observed:
         if each.name == "front" and each.state in {RunState.RUNNING, RunState.STARTING}:
             words = kernel.arguments(each.pid)
             with contextlib.suppress(ValueError, IndexError):
-                return words[words.index("--address") + 1], int(words[words.index("--port") + 1])
+                address, port, link = (
+                    words[words.index(option) + 1] for option in ("--address", "--port", "--to")
+                )
+                return address, int(port), Path(link).stem
     return None
 
 

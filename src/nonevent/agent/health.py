@@ -143,7 +143,7 @@ def watch(host: Host, instances: tuple[InstanceId, ...], want: Want) -> str:
             names = probe.names_of(staged.number, staged.manifest)
             answer = probe.probe_socket(host.layout.link(each.service), service.health)
             complaint = answer.complaint(names)
-            if not complaint and want.port and each.service == "web":
+            if not complaint and want.port and service == staged.manifest.public:
                 answer = probe.probe_port(want.address, want.port, service.health)
                 complaint = answer.complaint(names)
             if complaint:

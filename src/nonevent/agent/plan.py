@@ -159,7 +159,7 @@ def converge(
     probed = [each for each in webs if each in cast.new or switch]
     steady = [each for each in workers if each in cast.new]
     late = [each for each in singletons if each in cast.new]
-    hold = (HoldPort(address, port),) if port and facts.front != (address, port) else ()
+    hold = _hold(manifest, facts, address=address, port=port)
     return (
         # A port that moves is let go of only when the new release is good.
         *(hold if facts.front is None else ()),
@@ -181,6 +181,16 @@ def converge(
         *(hold if facts.front is not None else ()),
         *(Drain(each.id) for kind, each in cast.leave if kind is Kind.WEB),
     )
+
+
+def _hold(
+    manifest: Manifest, facts: Facts, *, address: str, port: int | None
+) -> tuple[HoldPort, ...]:
+    """An app without a web service needs no port."""
+    public = manifest.public
+    if port is None or public is None or facts.front == (address, port, public.name):
+        return ()
+    return (HoldPort(address, port, public.name),)
 
 
 def _cast(number: int, manifest: Manifest, facts: Facts) -> _Cast:

@@ -139,7 +139,7 @@ def _hold_port(host: Host, step: HoldPort) -> str:
             *agent_command(),
             "front",
             *("--address", step.address, "--port", str(step.port)),
-            *("--to", str(host.layout.link("web"))),
+            *("--to", str(host.layout.link(step.service))),
         ),
         log=host.layout.log("front"),
         stop_limit=PORT_LIMIT,

@@ -67,6 +67,7 @@ def build(command: Command, ref: str, dirty: bool, into: Path | None) -> None:
     built = command.build(command.project(), ref, dirty=dirty, output=into)
     manifest = built.manifest
     if built.reused:
+        command.output.scope = "build"
         command.output.row("unchanged", built.path.name)
     command.output.event(
         "built", path=str(built.path), digest=manifest.digest, commit=manifest.commit,

@@ -24,8 +24,8 @@ class Facts:
     """Per web service, the instance that its socket link names."""
     current_link: int | None = None
     """The release that the link ``current`` names."""
-    front: tuple[str, int] | None = None
-    """Address and port that the embedded front holds."""
+    front: tuple[str, int, str] | None = None
+    """Address and port that the embedded front holds, and the service it leads to."""
     keeper: bool = False
     """Whether the embedded keeper runs."""
     orphans: tuple[str, ...] = ()

@@ -151,6 +151,12 @@ class Manifest:
         return tuple(service for service in self.services if service.kind is kind)
 
     @property
+    def public(self) -> Service | None:
+        """The web service that the environment's port leads to: ``web``, or else the first."""
+        webs = self.of_kind(Kind.WEB)
+        return next((each for each in webs if each.name == "web"), webs[0] if webs else None)
+
+    @property
     def short(self) -> str:
         """The commit as people write it: seven digits, and a plus where it was dirty."""
         return self.commit[:7] + ("+" if self.dirty else "")

@@ -33,10 +33,11 @@ class RunCommand:
 
 @dataclass(frozen=True, slots=True)
 class HoldPort:
-    """The embedded front holds the app's TCP port."""
+    """The embedded front holds the app's TCP port, and leads to a service's link."""
 
     address: str
     port: int
+    service: str
 
 
 @dataclass(frozen=True, slots=True)
