@@ -125,18 +125,24 @@ def _failed(host: Host, error: NoneventError, want: Want, decided: Plan, written
             hint=f"nonevent status {want.environment}",
         ) from second
     written.close("went-back" if switched else "failed")
-    context = (*error.context, *_commands_that_ran(decided, written), serving(host))
+    serves = serving(host, "serves again" if switched else "still serves")
+    context = (*error.context, *_commands_that_ran(decided, written), serves)
     if switched and not isinstance(error, Interrupted):
         raise WentBack(
-            f"{error.message}; the host went back", context=context, hint=_hint(error, want)
+            f"{error.message}; the host went back",
+            context=context,
+            hint=_hint(error, want, decided),
         ) from error
     error.context = context
-    error.hint = _hint(error, want)
+    error.hint = _hint(error, want, decided)
     raise error
 
 
-def _hint(error: NoneventError, want: Want) -> str:
-    return error.hint or f"nonevent logs {want.environment}"
+def _hint(error: NoneventError, want: Want, decided: Plan) -> str:
+    """What to type next: the log of what failed, unless the error knows better."""
+    if error.hint or isinstance(error, Interrupted) or decided.release is None:
+        return error.hint
+    return f"nonevent logs {want.environment} --release {decided.release}"
 
 
 def _note_failed(host: Host, error: NoneventError, want: Want, decided: Plan) -> None:
@@ -166,7 +172,8 @@ def go_back(host: Host, want: Want, written: Journal) -> None:
     """
     host.going_back = True
     found = facts.gather(host.layout, host.manager)
-    steps = back(found, address=want.address, port=want.port)
+    switched = journal.read(written.path).switched
+    steps = back(found, switched=switched, address=want.address, port=want.port)
     if host.inside:
         steps = tuple(step for step in steps if not isinstance(step, Dismiss))
     carry_out(host, steps, want, written)
@@ -183,7 +190,7 @@ def _commands_that_ran(decided: Plan, written: Journal) -> tuple[str, ...]:
     )
 
 
-def serving(host: Host) -> str:
+def serving(host: Host, how: str = "serves") -> str:
     """What serves now, in words: the last line of every error after something was begun."""
     history = ledger.history(host.layout)
     release = history.release(history.current or 0)
@@ -193,7 +200,7 @@ def serving(host: Host) -> str:
         return (
             f"release {release.number} ({release.commit[:7]}) is the last good one; it is stopped"
         )
-    return f"release {release.number} ({release.commit[:7]}) serves"
+    return f"release {release.number} ({release.commit[:7]}) {how}"
 
 
 def recover(host: Host) -> Story | None:

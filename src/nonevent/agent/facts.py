@@ -41,6 +41,11 @@ def gather(layout: Layout, manager: ProcessManager) -> Facts:
     )
 
 
+def instances(layout: Layout, manager: ProcessManager) -> tuple[Instance, ...]:
+    """The instances alone: for those who look again and again."""
+    return _instances(layout, manager.observe(layout))
+
+
 def _manifests(layout: Layout) -> Iterator[tuple[int, Manifest]]:
     for number in release.numbers(layout):
         staged = release.read(layout, number)
@@ -121,7 +126,18 @@ def _orphans(layout: Layout, history: History, manifests: dict[int, Manifest]) -
         *sorted(f"layers/{name}" for name in layers.present(layout) - used),
         *_unused("configs", variables.numbers(layout.configs), configs),
         *_unused("secrets", variables.numbers(layout.secrets), secrets),
+        *sorted(f"tools/{name}" for name in _tools(layout)),
     )
+
+
+def _tools(layout: Layout) -> set[str]:
+    """Agents that were brought along and that no process runs, ours included."""
+    try:
+        names = {path.name for path in layout.tools.iterdir()}
+    except FileNotFoundError:
+        return set()
+    running = (word for each in kernel.processes() for word in kernel.arguments(each.pid))
+    return names - {Path(word).name for word in running if word.startswith(str(layout.tools))}
 
 
 def _unused(folder: str, numbers: list[int], used: set[int]) -> Iterator[str]:

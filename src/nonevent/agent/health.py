@@ -63,7 +63,7 @@ def _probe_failed(
     host: Host, instance: InstanceId, service: Service, complaints: dict[str, int]
 ) -> ProbeFailed:
     path, limit = service.health.path, service.health.timeout
-    answers = tuple(f"GET {path} {text}, {_times(n)}" for text, n in complaints.items())
+    answers = tuple(f"GET {path}: {text}, {_times(n)}" for text, n in complaints.items())
     hint = ""
     if "answered 400" in complaints:
         hint = (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from nonevent.agent import durable, ledger
 from nonevent.model.parse import parse, parse_json
-from nonevent.model.plan import RunCommand, Step, read_step, step_as_dict
+from nonevent.model.plan import RunCommand, Switch, Step, read_step, step_as_dict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,6 +76,11 @@ class Story:
         """Release commands that began and are not known to have ended."""
         open_steps = (self.steps[n] for n in self.begun if n not in self.done)
         return tuple(step for step in open_steps if isinstance(step, RunCommand))
+
+    @property
+    def switched(self) -> bool:
+        """Whether traffic may have moved."""
+        return any(isinstance(self.steps[number], Switch) for number in self.begun)
 
 
 @dataclass(slots=True)

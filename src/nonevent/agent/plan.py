@@ -252,10 +252,13 @@ def _confirm(number: int, facts: Facts) -> tuple[Confirm, ...]:
     return (Confirm(number, left),)
 
 
-def back(facts: Facts, *, address: str = "", port: int | None = None) -> tuple[Step, ...]:
+def back(
+    facts: Facts, *, switched: bool = True, address: str = "", port: int | None = None
+) -> tuple[Step, ...]:
     """The steps that undo whatever was begun: to the release that the ledger names.
 
-    Where none was ever confirmed, or a person stopped the app, nothing is to run.
+    Where none was ever confirmed, or a person stopped the app, nothing is to run. Where nothing
+    was ``switched``, only probes ever reached what was begun, and it need not be drained.
     """
     current = facts.history.current
     manifest = facts.manifest(current) if current and facts.history.running else None
@@ -263,7 +266,10 @@ def back(facts: Facts, *, address: str = "", port: int | None = None) -> tuple[S
         links = (Switch(None, ()),) if facts.links or facts.current_link else ()
         leave = tuple(Halt(each.id) for each in facts.instances if each.alive)
         return (*links, *leave, *((Dismiss(),) if facts.keeper or facts.front else ()))
-    return converge(current, manifest, facts, address=address, port=port)
+    steps = converge(current, manifest, facts, address=address, port=port)
+    if switched:
+        return steps
+    return tuple(Halt(step.instance) if isinstance(step, Drain) else step for step in steps)
 
 
 def _stop(facts: Facts) -> tuple[Step, ...]:

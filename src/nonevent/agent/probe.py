@@ -77,11 +77,11 @@ def _ask(connection: http.client.HTTPConnection, health: Health) -> Answer:
         answer = connection.getresponse()
         answer.read()
     except FileNotFoundError:
-        return Answer(fault="does not listen yet")
+        return Answer(fault="did not listen")
     except ConnectionRefusedError:
         return Answer(fault="refused the connection")
     except TimeoutError:
-        return Answer(fault=f"did not answer within {connection.timeout:g} s")
+        return Answer(fault="did not answer in time")
     except (OSError, http.client.HTTPException) as error:
         return Answer(fault=f"broke off: {error or type(error).__name__}")
     finally:

@@ -101,7 +101,7 @@ def _free_port() -> int:
 
 def seen(host: Host, instance: InstanceId) -> Instance | None:
     """The instance as it is now, or None where nobody knows it."""
-    everything = facts.gather(host.layout, host.manager).instances
+    everything = facts.instances(host.layout, host.manager)
     return next((each for each in everything if each.id == instance), None)
 
 
@@ -113,10 +113,9 @@ def retire(host: Host, instance: InstanceId) -> str:
 
 def halt(host: Host, instance: InstanceId) -> str:
     """Stop an instance and wait until it has ended."""
-    began = time.monotonic()
     _ask_to_stop(host, instance)
     _wait_until_ended(host, instance)
-    return f"stopped in {time.monotonic() - began:.1f} s"
+    return ""
 
 
 def drain(host: Host, instance: InstanceId) -> str:
@@ -138,10 +137,11 @@ def drain(host: Host, instance: InstanceId) -> str:
             break
         host.pause()
     halt(host, instance)
-    seconds = f"{time.monotonic() - began:.1f} s"
+    if open_connections == 1:
+        return f"a connection was still open after {limit:g} s"
     if open_connections:
         return f"{open_connections} connections were still open after {limit:g} s"
-    return f"idle and stopped after {seconds}"
+    return ""
 
 
 def _ask_to_stop(host: Host, instance: InstanceId) -> None:
@@ -207,9 +207,7 @@ def stop_and_forget(host: Host, name: str, *, limit: float) -> None:
 
 def tidy(host: Host) -> tuple[InstanceId, ...]:
     """Forget the instances that were told to stop and have ended since; returns them."""
-    ended = tuple(
-        each.id for each in facts.gather(host.layout, host.manager).instances if not each.alive
-    )
+    ended = tuple(each.id for each in facts.instances(host.layout, host.manager) if not each.alive)
     for instance in ended:
         forget(host, instance)
     return ended

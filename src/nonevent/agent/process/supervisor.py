@@ -105,6 +105,9 @@ def _observed(info: dict[str, Any]) -> Observed:
     detail = ""
     if ended:
         detail = info["spawnerr"] or _exit_in_words(status)
+        if detail.startswith("Exited too quickly"):
+            # Supervisor does not keep the status of a program that ended within `startsecs`.
+            detail = "ended right after its start"
     return Observed(
         name=str(info["name"]),
         state=_STATES[info["statename"]],
