@@ -163,9 +163,9 @@ def _build(table: Table) -> Build:
         if value and not _stays_inside(value):
             table.problem(key, expected="a path within the project's folder")
     for number, value in enumerate(build.exclude):
-        if not _stays_inside(value):
-            table.problem(f"exclude[{number}]", expected="a path within the project's folder",
-                          found=shown(value))  # fmt: skip
+        if not _stays_inside(value) or set("*?[") & set(value):
+            table.problem(f"exclude[{number}]", found=shown(value),
+                          expected="a path within the project's folder, and no pattern")  # fmt: skip
     table.done()
     return build
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from typing import TYPE_CHECKING, cast
 
@@ -44,7 +45,7 @@ def declared(project: Project) -> set[str]:
     found |= {canonicalize_name(name) for name in poetry if name != "python"}
     found |= {canonicalize_name(name) for name in _table(project.toml("Pipfile"), "packages")}
     for file in ("requirements.in", "requirements.txt"):
-        for line in project.text(file).splitlines():
+        for line in _lines(project, file):
             found |= set(_requirement(line))
     return found
 
@@ -82,7 +83,7 @@ def unpinned(requirements: str) -> tuple[str, ...]:
 
 def _locked(project: Project, lock: str) -> Iterator[tuple[str, str]]:
     if lock == "requirements.txt":
-        for line in project.text(lock).splitlines():
+        for line in _lines(project, lock):
             for name, version in _requirement(line).items():
                 yield name, version
     elif lock == "Pipfile.lock":
@@ -99,6 +100,18 @@ def _locked(project: Project, lock: str) -> Iterator[tuple[str, str]]:
         for package in packages if isinstance(packages, list) else ():
             if isinstance(package, dict) and "name" in package:
                 yield canonicalize_name(str(package["name"])), str(package.get("version", ""))
+
+
+def _lines(project: Project, file: str, *, depth: int = 0) -> Iterator[str]:
+    """The lines of a requirements file, with those of the files that it includes."""
+    for line in project.text(file).splitlines():
+        included = re.match(r"(?:-r|--requirement)[ =]*(\S+)", line)
+        if included and depth < 8:
+            path = posixpath.normpath(posixpath.join(posixpath.dirname(file), included[1]))
+            if not path.startswith(("/", "..")):
+                yield from _lines(project, path, depth=depth + 1)
+        else:
+            yield line
 
 
 def _requirement(line: str) -> dict[str, str]:

@@ -27,7 +27,7 @@ def kept(project: Project) -> Iterator[Finding | Note]:
     for path in project.mentions("sqlite"):
         for match in _SQLITE.finditer(project.text(path)):
             yield Note(
-                text=f"{path} keeps a SQLite database at {match[1]} within the project, and it does "
-                "not outlive a release",
+                text=f"{path} keeps a SQLite database at {match[1]} within the project, and it "
+                "does not outlive a release",
                 hint="keep it in the folder that $NONEVENT_DATA names, which survives releases",
             )
