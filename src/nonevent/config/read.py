@@ -165,7 +165,7 @@ def _build(table: Table) -> Build:
     for number, value in enumerate(build.exclude):
         if not _stays_inside(value) or set("*?[") & set(value):
             table.problem(f"exclude[{number}]", found=shown(value),
-                          expected="a path within the project's folder, and no pattern")  # fmt: skip
+                          expected="a path in the project's folder, and no pattern")  # fmt: skip
     table.done()
     return build
 
