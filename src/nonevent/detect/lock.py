@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from nonevent.detect.project import Project
 
+_REQUIREMENTS = "requirements.txt"
+_SOURCE = "requirements.in"
+_COMPILE = f"uv pip compile --generate-hashes --output-file {_REQUIREMENTS} {_SOURCE}"
 _ADD = {
     "uv.lock": "uv add {name}",
     "poetry.lock": "poetry add {name}",
@@ -19,8 +22,6 @@ _ADD = {
     "Pipfile.lock": "pipenv install {name}",
     "pylock.toml": "add {name} to the dependencies and lock them again: "
     "uv pip compile --output-file pylock.toml pyproject.toml",
-    "requirements.txt": "add {name} to requirements.in, and: "
-    "uv pip compile --generate-hashes --output-file requirements.txt requirements.in",
 }
 
 
@@ -51,18 +52,22 @@ def to_lock(project: Project) -> str:
         return "pipenv lock"
     if "project" in project.pyproject:
         return "uv lock"
-    source = "requirements.in"
-    move = "" if project.has(source) else f"mv requirements.txt {source} && "
-    if not project.has("requirements.txt") and not project.has(source):
-        return "uv init --bare && uv add the packages that the app needs"
-    return f"{move}uv pip compile --generate-hashes --output-file requirements.txt {source}"
+    if project.has(_SOURCE):
+        return _COMPILE
+    if project.has(_REQUIREMENTS):
+        return f"mv {_REQUIREMENTS} {_SOURCE} && {_COMPILE}"
+    return "uv init --bare && uv add the packages that the app needs"
 
 
 def to_add(project: Project, name: str) -> str:
-    """The command that adds a package to the project."""
+    """The command that adds a package to the project, once it has a lock file."""
     files = lock_files(project)
-    if files:
+    if files and files[0] in _ADD:
         return _ADD[files[0]].format(name=name)
-    if "project" in project.pyproject:
+    if not files and "project" in project.pyproject:
         return _ADD["uv.lock"].format(name=name)
-    return _ADD["requirements.txt"].format(name=name)
+    text = project.text(_REQUIREMENTS)
+    # Where it is not pinned, the note on the lock file has said to move it already.
+    move = text and not project.has(_SOURCE) and not unpinned(text)
+    before = f"mv {_REQUIREMENTS} {_SOURCE} && " if move else ""
+    return f"{before}echo {name} >> {_SOURCE} && {_COMPILE}"

@@ -98,7 +98,8 @@ def _parts(
     elif settings.collects_static:
         yield Note(
             text="no STATIC_ROOT within the project was found, so static files are not collected",
-            hint='set STATIC_ROOT = BASE_DIR / "staticfiles" and run nonevent init again',
+            hint='set STATIC_ROOT = BASE_DIR / "staticfiles", and under [build] write commands = '
+            f'["python {manage} collectstatic --noinput"] and static = "staticfiles"',
         )
     yield from _variables(project, settings)
     yield from _notes(settings)
