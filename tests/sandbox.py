@@ -197,6 +197,7 @@ _FILTERS = (
     (r"(agent|deps|app)-[0-9a-f]{16,}", r"\1-DIGEST"),
     (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
     (r" +\d+\.\d s$", "  SECONDS"),
+    (r"(?<=\S) {2,}", "  "),
     (r"\b\d+\.\d s\b", "SECONDS"),
     (r"\b(process|pid) \d+", r"\1 PID"),
     (r"\b\d+(\.\d)? (B|kB|MB|GB)\b", "SIZE"),

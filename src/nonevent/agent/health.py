@@ -138,26 +138,41 @@ def watch(host: Host, instances: tuple[InstanceId, ...], want: Want) -> str:
     first = {each: _must_live(host, each).pid for each in instances}
     deadline = time.monotonic() + limit
     while True:
-        for each in webs:
-            staged, service = known[each]
-            names = probe.names_of(staged.number, staged.manifest)
-            answer = probe.probe_socket(host.layout.link(each.service), service.health)
-            complaint = answer.complaint(names)
-            if not complaint and want.port and service == staged.manifest.public:
-                answer = probe.probe_port(want.address, want.port, service.health)
-                complaint = answer.complaint(names)
+        complaints = [(each, _look(host, each, known[each], want)) for each in webs]
+        # A death comes first: what was answered meanwhile only follows from it.
+        for each in instances:
+            _must_be(host, each, first[each])
+        for each, complaint in complaints:
             if complaint:
                 raise ProbeFailed(
                     f"{each.service} of release {each.release} {complaint} after the switch",
                     context=running.last_lines(host.layout.log(str(each))),
                 )
-        for each in instances:
-            found = _must_live(host, each)
-            if found.pid != first[each]:
-                raise BootFailed(
-                    f"{each.service} of release {each.release} died after the switch",
-                    context=running.last_lines(host.layout.log(str(each))),
-                )
         if time.monotonic() >= deadline:
             return ""
         host.pause(0.1)
+
+
+def _look(host: Host, web: InstanceId, known: tuple[Staged, Service], want: Want) -> str:
+    """What is wrong with the answers that visitors get now, or nothing."""
+    staged, service = known
+    names = probe.names_of(staged.number, staged.manifest)
+    answer = probe.probe_socket(host.layout.link(web.service), service.health)
+    complaint = answer.complaint(names)
+    if not complaint and want.port and service == staged.manifest.public:
+        answer = probe.probe_port(want.address, want.port, service.health)
+        complaint = answer.complaint(names)
+    return complaint
+
+
+def _must_be(host: Host, instance: InstanceId, pid: int) -> None:
+    """The instance runs, and was not started again.
+
+    Raises:
+        BootFailed: it ended, with the end of its log.
+    """
+    if _must_live(host, instance).pid != pid:
+        raise BootFailed(
+            f"{instance.service} of release {instance.release} died after the switch",
+            context=running.last_lines(host.layout.log(str(instance))),
+        )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from nonevent.agent import durable, ledger
 from nonevent.model.parse import parse, parse_json
-from nonevent.model.plan import RunCommand, Switch, Step, read_step, step_as_dict
+from nonevent.model.plan import RunCommand, Step, Switch, read_step, step_as_dict
 
 if TYPE_CHECKING:
     from pathlib import Path
