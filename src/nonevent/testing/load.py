@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -200,13 +201,18 @@ def traffic_from(argv: tuple[str, ...]) -> tuple[Traffic, bool]:
 
 
 def main(argv: tuple[str, ...]) -> int:
-    """Run the load. Exit status: 0 where nothing was lost, else 1."""
+    """Run the load. Exit status: 0 where nothing was lost, else 1, also where nobody reads it."""
     traffic, as_json = traffic_from(argv)
-    report = asyncio.run(generate(traffic, as_json=as_json))
-    if as_json:
-        _print({"event": "report", **report.as_dict()})
-    else:
-        print(report)  # noqa: T201
+    try:
+        report = asyncio.run(generate(traffic, as_json=as_json))
+        if as_json:
+            _print({"event": "report", **report.as_dict()})
+        else:
+            print(report, flush=True)  # noqa: T201
+    except BrokenPipeError:
+        # Nobody reads any more. Python flushes stdout once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 1 if report.lost_count else 0
 
 

@@ -8,6 +8,7 @@ import random
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -87,7 +88,7 @@ class Generator:
             )
             task = asyncio.create_task(self._one(request, due=due, kept=kept))
             tasks.add(task)
-            task.add_done_callback(lambda done: None if done.exception() else tasks.discard(done))
+            task.add_done_callback(partial(_forget, tasks))
             number += 1
         await asyncio.gather(*tasks)
         seconds = time.monotonic() - self._began
@@ -162,3 +163,9 @@ class Generator:
 
     async def _connected(self) -> Connection:
         return await connect(self._host, self._port, within=self._traffic.timeout)
+
+
+def _forget(tasks: set[asyncio.Task[None]], done: asyncio.Task[None]) -> None:
+    """Forget a task that ended well; the others are found by whoever waits for all."""
+    if not done.cancelled() and done.exception() is None:
+        tasks.discard(done)
