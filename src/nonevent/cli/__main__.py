@@ -8,6 +8,7 @@ import click
 
 from nonevent import __version__
 from nonevent.cli.build import build, check, init, verify
+from nonevent.cli.demo import demo
 from nonevent.cli.deploy import deploy, prune, rollback, start, stop
 from nonevent.cli.look import logs, plan, releases, status
 from nonevent.cli.output import Output
@@ -26,7 +27,7 @@ def nonevent() -> None:
 
 for _command in (
     init, check, build, verify, plan, deploy, rollback, status, releases, logs, run, shell,
-    start, stop, lock, unlock, prune,
+    start, stop, lock, unlock, prune, demo,
 ):  # fmt: skip
     nonevent.add_command(_command)
 

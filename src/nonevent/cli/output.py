@@ -97,6 +97,12 @@ class Output:
         shown.append(text)
         self._print(shown)
 
+    def typed(self, text: str) -> None:
+        """A command, as a person types it."""
+        if not self.as_json:
+            self._shown_scope = ""
+            self._print(Text(f"$ {text}", style="bold"))
+
     def output(self, text: str) -> None:
         """A line that another program said."""
         if not self.as_json:
