@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from string import Formatter
 
+from nonevent.model.parse import plain
+
 LISTENING = ("socket", "port")
 """Placeholders of web services: where to listen."""
 ANYWHERE = ("data", "release")
@@ -30,9 +32,9 @@ def placeholder_fault(command: str, allowed: tuple[str, ...]) -> str | None:
         if name is None:
             continue
         if name not in allowed:
-            return f"the placeholder {{{name}}}"
+            return f"the placeholder {{{plain(name)}}}"
         if spec or conversion:
-            return f"a format in the placeholder {{{name}}}"
+            return f"a format in the placeholder {{{plain(name)}}}"
     return None
 
 

@@ -79,7 +79,7 @@ def _kind(name: str, table: Table) -> Kind | None:
     if not table.has("kind"):
         if name in _KINDS:
             return Kind(name)
-        table.problem("kind", expected=f"{_ONE_OF_KINDS} (`{name}` is not one itself)")
+        table.problem("kind", expected=f"{_ONE_OF_KINDS} (`{plain(name)}` is not one itself)")
         return None
     if not isinstance(raw, str) or raw not in _KINDS:
         table.problem("kind", expected=_ONE_OF_KINDS, hint=did_you_mean(str(raw), _KINDS))
