@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import tempfile
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 PASSED = (
@@ -126,27 +127,45 @@ def run(
     Raises:
         OSError: when the program cannot be started.
     """
+    child: subprocess.Popen[bytes] | None = None
+    status: int | None = None
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        child = subprocess.Popen(
-            argv,
-            cwd=cwd,
-            env=dict(env),
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT if merge else err,
-            start_new_session=True,
-            umask=0o022,
-        )
-        status: int | None
         try:
-            status = child.wait(limit)
-        except subprocess.TimeoutExpired:
-            status = None
+            with _interrupt_held():
+                child = subprocess.Popen(
+                    argv,
+                    cwd=cwd,
+                    env=dict(env),
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=subprocess.STDOUT if merge else err,
+                    start_new_session=True,
+                    umask=0o022,
+                )
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                status = child.wait(limit)
         finally:
-            _kill_session(child)
+            if child:
+                _kill_session(child)
         out.seek(0)
         err.seek(0)
         return Outcome(status=status, stdout=out.read(), stderr=err.read().decode(errors="replace"))
+
+
+@contextlib.contextmanager
+def _interrupt_held() -> Iterator[None]:
+    """Have Ctrl-C wait until the block ends: between fork and assignment a child would be lost."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python delivers signals to the main thread alone.
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _kill_session(child: subprocess.Popen[bytes]) -> None:
