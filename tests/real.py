@@ -125,7 +125,6 @@ class Project:
         """Stop the app, and kill what is left of it; raises if something was."""
         if not self.root.exists():
             return
-        self.nonevent("unlock", "local")
         stopped = self.nonevent("stop", "local")
         left = remains(self.root)
         for pid in left:
@@ -208,6 +207,20 @@ def wait_for(
         assert time.monotonic() < deadline, f"{what}: not within {within:g} s"
         time.sleep(pause)
     return value
+
+
+def replace(made: Project, name: str, old: str, new: str) -> None:
+    """Change a text in one file, once."""
+    file = made.folder / name
+    text = file.read_text()
+    assert text.count(old) == 1, f"{name} has {old!r} {text.count(old)} times"
+    file.write_text(text.replace(old, new))
+
+
+def change(made: Project, name: str, old: str, new: str) -> None:
+    """Change a line of one file, and commit it."""
+    replace(made, name, old, new)
+    made.repository.commit()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from real import PROJECTS, Project, Story, project, there_and_back
+from real import PROJECTS, Project, Story, change, project, there_and_back
 from uv import find_uv_bin
 
 if TYPE_CHECKING:
@@ -21,20 +21,6 @@ def uv(made: Project, *words: str) -> None:
         (find_uv_bin(), *words), cwd=made.folder, env=made.env, check=True, capture_output=True,
         timeout=UV_LIMIT,
     )  # fmt: skip
-
-
-def replace(made: Project, name: str, old: str, new: str) -> None:
-    """Change a text in one file, once."""
-    file = made.folder / name
-    text = file.read_text()
-    assert text.count(old) == 1, f"{name} has {old!r} {text.count(old)} times"
-    file.write_text(text.replace(old, new))
-
-
-def change(made: Project, name: str, old: str, new: str) -> None:
-    """Change a line of one file, and commit it."""
-    replace(made, name, old, new)
-    made.repository.commit()
 
 
 @pytest.mark.xdist_group("real-light")
