@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import json
 import os
 import re
 import shutil
@@ -21,8 +22,9 @@ import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from repository import Repository
 
 from nonevent.deploy.project import operator
@@ -57,6 +59,10 @@ class Ran:
             line for line in self.stderr.splitlines() if not line.lstrip().startswith("|")
         ), self.stderr
         return self
+
+    def events(self) -> list[dict[str, Any]]:
+        """What a command with ``--json`` wrote: one object a line."""
+        return [json.loads(line) for line in self.stdout.splitlines()]
 
 
 class Sandbox(Repository):
@@ -165,6 +171,22 @@ class Sandbox(Repository):
             "current": self.number(),
         }
 
+    @contextlib.contextmanager
+    def unwritable(self) -> Iterator[None]:
+        """The project's folder refuses to be written, also to root, for whom modes mean nothing."""
+        if os.getuid():
+            self.path.chmod(0o555)
+            yield
+            self.path.chmod(0o755)
+            return
+        place = str(self.path)
+        mount("--bind", place, place)
+        mount("-o", "remount,ro,bind", place)
+        try:
+            yield
+        finally:
+            unmount(place)
+
     def told(self, ran: Ran) -> str:
         """A transcript of a command, without what differs from one run to the next."""
         text = f"$ nonevent {' '.join(ran.words)}\n{ran.stderr}"
@@ -204,6 +226,20 @@ _FILTERS = (
     (r"\bPython 3\.\d+\.\d+\b", "Python 3"),
     (r", (once|\d+ times)$", ", N times"),
 )
+
+
+def mount(*words: str) -> None:
+    """Mount something; skip the test where this process may not."""
+    made = subprocess.run(
+        ("mount", *words), check=False, capture_output=True, text=True, timeout=30
+    )
+    if made.returncode:
+        pytest.skip(f"may not mount: {made.stderr.strip()}")
+
+
+def unmount(place: str) -> None:
+    """Take a mount away."""
+    subprocess.run(("umount", place), check=True, timeout=30)
 
 
 def free_port() -> int:

@@ -65,10 +65,7 @@ def plan(want: Want, facts: Facts) -> Plan:
             return _to_existing(want, facts, release.number)
         case Start():
             if history.current is None:
-                raise ReleaseUnknown(
-                    f"{want.app} has never been deployed to {want.environment}",
-                    hint=f"nonevent deploy {want.environment}",
-                )
+                raise _never_deployed(want)
             return _to_existing(want, facts, history.current)
         case Stop():
             return Plan(release=None, steps=_stop(facts))
@@ -76,6 +73,13 @@ def plan(want: Want, facts: Facts) -> Plan:
             return Plan(release=history.current, steps=prune(want, facts, history.current))
         case _:
             assert_never(want.goal)
+
+
+def _never_deployed(want: Want) -> ReleaseUnknown:
+    return ReleaseUnknown(
+        f"{want.app} has never been deployed to {want.environment}",
+        hint=f"nonevent deploy {want.environment}",
+    )
 
 
 def _deploy(want: Want, goal: Deploy, facts: Facts) -> Plan:
@@ -109,6 +113,8 @@ def _to_existing(want: Want, facts: Facts, number: int) -> Plan:
 
 def _rollback_target(want: Want, history: History, number: int | None) -> Release:
     hint = f"nonevent releases {want.environment}"
+    if history.current is None:
+        raise _never_deployed(want)
     if number is None:
         target, skipped = history.rollback_target()
         if target is None:

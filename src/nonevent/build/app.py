@@ -154,7 +154,9 @@ def _run_command(command: str, shop: Workshop, app: App) -> None:
     except OSError as error:
         raise CommandFailed(f"`{command}` could not be started: {error.strerror}") from error
     if ended.status != 0:
-        raise CommandFailed(f"`{command}` {ended.ending}", context=ended.tail())
+        raise CommandFailed(
+            f"`{command}` {ended.ending}", context=tuple(f"| {line}" for line in ended.tail())
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

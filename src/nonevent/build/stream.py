@@ -37,6 +37,8 @@ class Stream:
             content = self._source.read(size)
         except (EOFError, ZstdError, OSError) as error:
             reason = "ends too early" if isinstance(error, EOFError) else "is damaged"
+            if self.place == "manifest.json":
+                reason += ", or is no artifact"
             raise ArtifactInvalid(f"{self._name} {reason}, at {self.place}", hint=_AGAIN) from error
         if not content:
             raise ArtifactInvalid(f"{self._name} ends too early, at {self.place}", hint=_AGAIN)

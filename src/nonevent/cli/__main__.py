@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import traceback
 
 import click
 
@@ -13,7 +16,7 @@ from nonevent.cli.deploy import deploy, prune, rollback, start, stop
 from nonevent.cli.look import logs, plan, releases, status
 from nonevent.cli.output import Output
 from nonevent.cli.run import lock, run, shell, unlock
-from nonevent.errors import Interrupted, NoneventError
+from nonevent.errors import Interrupted, NoneventError, UsageError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
@@ -34,21 +37,66 @@ for _command in (
 
 def main() -> int:
     """Run a command; returns the exit code, see docs/reference/exit-codes.md."""
-    as_json = "--json" in sys.argv
+    output = Output(as_json="--json" in _own_words(sys.argv[1:]))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # Whoever ends us otherwise than by Ctrl-C gets the same way out.
+        signal.signal(number, signal.default_int_handler)
     try:
-        nonevent.main(standalone_mode=False)
-    except NoneventError as error:
-        Output(as_json=as_json).error(error)
-        return error.exit_status
+        nonevent.main(prog_name="nonevent", standalone_mode=False)
     except click.exceptions.Exit as ended:
         return ended.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        Output(as_json=as_json).error(Interrupted("interrupted; nothing was changed"))
-        return Interrupted.exit_status
+    except BrokenPipeError:
+        # Whoever read our output has had enough, e.g. `head`; nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NoneventError.exit_status
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (nobody is to see a traceback)
+        ours = _ours(error)
+        output.error(ours)
+        return ours.exit_status
     return 0
+
+
+def _own_words(words: list[str]) -> list[str]:
+    """The words before ``--``: what follows belongs to the command that `run` runs."""
+    return words[: words.index("--")] if "--" in words else words
+
+
+def _ours(error: BaseException) -> NoneventError:
+    """An error of ours for whatever a command ended with."""
+    match error:
+        case NoneventError():
+            return error
+        case click.ClickException():
+            return _usage(error)
+        case click.Abort() | KeyboardInterrupt():
+            return Interrupted("interrupted; nothing was changed")
+        case OSError(filename=str() | bytes()):
+            return NoneventError(
+                f"the system refused {os.fsdecode(error.filename)}: {error.strerror}"
+            )
+        case OSError():
+            return NoneventError(f"this machine refused: {error}")
+        case _:
+            lines = traceback.format_exception(error)
+            return NoneventError(
+                f"nonevent has a bug: {type(error).__name__}: {error}",
+                context=tuple(f"| {line}" for line in "".join(lines).splitlines()[-30:]),
+                hint="please report it with the lines above; `nonevent status` says what runs",
+            )
+
+
+def _usage(error: click.ClickException) -> UsageError:
+    """A mistake in the command that was typed."""
+    text = error.format_message().rstrip(".")
+    context = getattr(error, "ctx", None)
+    return UsageError(
+        text[:1].lower() + text[1:],
+        context=(context.get_usage(),) if context else (),
+        hint=f"{context.command_path} --help" if context else "",
+    )
 
 
 if __name__ == "__main__":
