@@ -25,8 +25,9 @@ lock:
 	@$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --group dev \
 	    --no-header --output-file requirements.lock pyproject.toml
 
+# What it builds is kept in this folder as well, so that a second demo starts faster.
 demo: .venv/ready
-	@$(RUN)/nonevent demo
+	@XDG_CACHE_HOME=$(CURDIR)/.uv/cache $(RUN)/nonevent demo $(ARGS)
 
 test: .venv/ready
 	@$(RUN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
