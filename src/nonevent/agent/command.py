@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import shlex
 import signal
 import subprocess
 import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from nonevent.agent import ledger
+from nonevent.agent import launch, ledger
 from nonevent.agent.running import EVIDENCE
 from nonevent.agent.tools import agent_command
 from nonevent.errors import CommandFailed, NoneventError
@@ -43,7 +42,7 @@ def run_command(host: Host, step: RunCommand) -> str:
         *("--root", str(layout.root), "--release", str(step.release), "--name", "release"),
         *("--secrets", str(found.secrets if found else 0)),
         "--",
-        *shlex.split(step.command),
+        *launch.words(layout, step.command, step.release),
     )
     layout.logs.mkdir(exist_ok=True)
     tail: deque[str] = deque(maxlen=EVIDENCE)

@@ -77,7 +77,8 @@ def environment(
         "NONEVENT_INSTANCE": launch.name,
     }
     if (folder / "lib").is_dir():
-        values["PYTHONPATH"] = str(folder / "lib")
+        own = (str(folder / "lib"), values.get("PYTHONPATH", ""))
+        values["PYTHONPATH"] = ":".join(part for part in own if part)
     if launch.service:
         values["NONEVENT_SERVICE"] = launch.service
         values["NONEVENT_SOCKET"] = str(layout.socket(launch.name))
@@ -106,13 +107,17 @@ def command(layout: Layout, staged: Staged, launch: Launch) -> tuple[str, ...]:
     service = staged.manifest.service(launch.service)
     if service is None:
         raise UsageError(f"release {staged.number} has no service {launch.service}")
-    text = service.command.format(
-        socket=layout.socket(launch.name),
-        port=launch.port,
-        data=layout.data,
-        release=staged.number,
-    )
-    return resolved(layout.release(staged.number), tuple(shlex.split(text)))
+    socket = layout.socket(launch.name)
+    argv = words(layout, service.command, staged.number, socket=str(socket), port=launch.port)
+    return resolved(layout.release(staged.number), argv)
+
+
+def words(
+    layout: Layout, command: str, release: int, *, socket: str = "", port: int = 0
+) -> tuple[str, ...]:
+    """The words of a command with its placeholders filled; a value with spaces stays one word."""
+    values = {"socket": socket, "port": port, "data": layout.data, "release": release}
+    return tuple(word.format(**values) for word in shlex.split(command))
 
 
 def resolved(folder: Path, argv: tuple[str, ...]) -> tuple[str, ...]:

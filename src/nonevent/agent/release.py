@@ -99,9 +99,10 @@ def stage(layout: Layout, staged: Staged) -> None:
     layout.data.mkdir(exist_ok=True)
     layout.releases.mkdir(exist_ok=True)
     partial = layout.releases / f".partial-{staged.number}"
-    shutil.rmtree(partial, ignore_errors=True)
+    remove_tree(partial)
     try:
         _link_tree(layout.layer(app.id), partial)
+        partial.chmod(0o755)
         (partial / "app").mkdir(exist_ok=True)
         (partial / "venv").symlink_to(f"../../layers/{deps.id}")
         if staged.config:
@@ -109,7 +110,7 @@ def stage(layout: Layout, staged: Staged) -> None:
         durable.write(partial / _FILE, staged.encoded())
         partial.rename(layout.release(staged.number))
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
+        remove_tree(partial)
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EMLINK}:
             raise layers.disk_full(partial) from error
         raise
@@ -119,7 +120,9 @@ def stage(layout: Layout, staged: Staged) -> None:
 def _link_tree(source: Path, target: Path) -> None:
     """A second tree of the same files: hard links, and copies of what must not be linked.
 
-    ext4 allows 65,000 links to one inode, and all empty files of all releases may share one.
+    ext4 allows 65,000 links to one inode, and all empty files of all releases may share one. Its
+    folders cannot be written to: what an app writes beside its code would be gone with the next
+    release.
     """
     target.mkdir()
     for entry in os.scandir(source):
@@ -130,6 +133,7 @@ def _link_tree(source: Path, target: Path) -> None:
             place.symlink_to(os.readlink(entry.path))
         else:
             _link_file(entry, place)
+    target.chmod(0o555)
 
 
 def _link_file(source: os.DirEntry[str], target: Path) -> None:
@@ -142,6 +146,29 @@ def _link_file(source: os.DirEntry[str], target: Path) -> None:
         else:
             return
     shutil.copy2(source.path, target)
+
+
+def own_files(layout: Layout, number: int) -> tuple[str, ...]:
+    """What a release has written into its own folder, which no other release will see."""
+    staged = read(layout, number)
+    ref = staged.manifest.layer("app") if staged else None
+    if ref is None:
+        return ()
+    folder, layer = layout.release(number) / "app", layout.layer(ref.id) / "app"
+    found: list[str] = []
+    for place, _, names in os.walk(folder):
+        inside = os.path.relpath(place, folder)
+        there = layer / inside
+        found += [os.path.join(inside, name) for name in names if not os.path.lexists(there / name)]  # noqa: PTH118
+    return tuple(sorted(os.path.normpath(name) for name in found))
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder whose folders may not be written to."""
+    for place, _, _ in os.walk(folder):
+        with contextlib.suppress(OSError):
+            os.chmod(place, 0o700)  # noqa: PTH101
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def current(layout: Layout) -> int | None:

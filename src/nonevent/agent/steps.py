@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
 import time
 from typing import TYPE_CHECKING, assert_never
@@ -120,6 +119,7 @@ def _stage(host: Host, step: Stage, want: Want) -> str:
         secrets=goal.secrets,
     )
     ledger.append(host.layout, line)
+    _warn_of_own_files(host)
     staged = release.Staged(
         number=step.release,
         environment=want.environment,
@@ -128,6 +128,18 @@ def _stage(host: Host, step: Stage, want: Want) -> str:
     )
     release.stage(host.layout, staged)
     return ""
+
+
+def _warn_of_own_files(host: Host) -> None:
+    """Say it where the serving release keeps data in its own folder: the new one lacks it."""
+    serving = ledger.history(host.layout).current or 0
+    own = release.own_files(host.layout, serving)
+    if own:
+        more = f" and {len(own) - 1} more" if len(own) > 1 else ""
+        host.note(
+            f"release {serving} wrote app/{own[0]}{more} into its own folder, which the next "
+            "release does not see; let it write to $NONEVENT_DATA"
+        )
 
 
 def _hold_port(host: Host, step: HoldPort) -> str:
@@ -221,17 +233,20 @@ def _remove(host: Host, step: Remove) -> str:
     layout = host.layout
     clean_incoming(layout)
     for number in step.releases:
+        own = release.own_files(layout, number)
+        if own:
+            host.note(f"release {number} is kept: it has files of its own, e.g. app/{own[0]}")
+            continue
         ledger.append(
             layout, Line(number=0, time=ledger.now(), event=Event.REMOVED, release=number)
         )
         gone = layout.releases / f".gone-{number}"
         with contextlib.suppress(FileNotFoundError):
             layout.release(number).rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+        release.remove_tree(gone)
         for log in layout.logs.glob(f"*-{number}.log*"):
             log.unlink(missing_ok=True)
     orphans = facts.gather(layout, host.manager).orphans
     for name in orphans:
-        shutil.rmtree(layout.root / name, ignore_errors=True)
-    releases = ", ".join(str(number) for number in step.releases)
-    return f"release {releases}" if releases else f"{len(orphans)} unused layers and settings"
+        release.remove_tree(layout.root / name)
+    return f"{len(orphans)} unused layers, settings and tools" if orphans else ""

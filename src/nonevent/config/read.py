@@ -23,6 +23,8 @@ PYPROJECT = "pyproject.toml"
 FILES = (NONEVENT, PYPROJECT)
 """The files that may hold the configuration, beside each other in the project's folder."""
 
+FORMAT = 1
+"""Of the configuration; a file may say which one it was written for."""
 _HOST = r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9_][A-Za-z0-9_.:-]*"
 _PYTHON = r"3\.\d{1,2}(\.\d{1,2})?"
 
@@ -114,6 +116,8 @@ def _syntax(error: tomllib.TOMLDecodeError) -> Problem:
 
 
 def _app(table: Table) -> App:
+    if table.number("format", FORMAT, least=1) > FORMAT:
+        table.problem("format", expected=f"{FORMAT}", hint="it is for a newer version of nonevent")
     app = App(
         app=table.text("app", pattern=NAME, expected=NAME_IN_WORDS),
         python=table.text("python", "", pattern=_PYTHON, expected='a version such as "3.12"'),

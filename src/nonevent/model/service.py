@@ -67,7 +67,7 @@ class Service:
     @property
     def uses_port(self) -> bool:
         """Whether the command can only listen on a port, not on a Unix socket."""
-        return "{port}" in self.command
+        return "{port}" in self.command or "NONEVENT_PORT" in self.command
 
     def as_dict(self) -> dict[str, object]:
         """The service as JSON carries it; what does not concern its kind is left out."""
