@@ -7,6 +7,7 @@ plan to an end whose agent was killed. It is itself kept running by the process 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -39,13 +40,17 @@ def main(arguments: list[str]) -> int:
 
 
 def keep(layout: Layout, ending: threading.Event) -> None:
-    """Do rounds until ``ending`` is set; what goes wrong in one is said, and tried again."""
+    """Do rounds until ``ending`` is set; what goes wrong in one is said, and tried again.
+
+    A keeper whose process manager was killed ends: the next one has a keeper of its own.
+    """
     timers = Timers(layout)
     tidied = 0.0
-    while not ending.is_set():
+    parent = os.getppid()
+    while not ending.is_set() and os.getppid() == parent:
         try:
             timers.round(time.time())
-            if time.monotonic() - tidied >= TIDY_EVERY:
+            if journal.interrupted(layout) or time.monotonic() - tidied >= TIDY_EVERY:
                 tidied = time.monotonic()
                 _tidy(layout)
         except (NoneventError, OSError) as error:

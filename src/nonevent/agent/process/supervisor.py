@@ -26,6 +26,7 @@ from nonevent.errors import BootFailed
 from nonevent.model.instance import RunState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from nonevent.model.layout import Layout
@@ -91,12 +92,38 @@ def _answers(layout: Layout) -> bool:
 
 
 def observe(layout: Layout) -> tuple[Observed, ...]:
-    """All programs that supervisor knows; none where it does not run."""
+    """All programs that supervisor knows, and those that an earlier one left behind.
+
+    Raises:
+        BootFailed: supervisor runs and does not answer.
+    """
     try:
         known = _call(layout, "getAllProcessInfo")
+    except TimeoutError as error:
+        raise BootFailed(
+            f"the embedded process manager does not answer within {CALL_LIMIT:g} s"
+        ) from error
     except (OSError, http.client.HTTPException):
-        return ()
-    return tuple(_observed(each) for each in known)
+        known = ()
+    found = tuple(_observed(each) for each in known)
+    return (*found, *_lost(layout, {each.pid for each in found if each.pid}))
+
+
+def _lost(layout: Layout, managed: set[int]) -> Iterator[Observed]:
+    """Programs of a supervisor that was killed; it had told each its name and its own socket."""
+    everything = kernel.processes()
+    known = {each.pid for pid in managed for each in kernel.descendants(pid, everything)}
+    for each in everything:
+        if each.pid in known or each.state == "Z":
+            continue
+        values = kernel.environment(each.pid)
+        if values.get("SUPERVISOR_SERVER_URL") == f"unix://{_socket(layout)}":
+            yield Observed(
+                name=values.get("SUPERVISOR_PROCESS_NAME", ""),
+                state=RunState.LOST,
+                pid=each.pid,
+                started=each.started,
+            )
 
 
 def _observed(info: dict[str, Any]) -> Observed:
@@ -243,7 +270,8 @@ def _main_config(layout: Layout) -> bytes:
                     "supervisor.rpcinterface:make_main_rpcinterface"
                 )
             },
-            "include": {"files": literal(layout.programs / "*.conf")},
+            # Beside this file; a whole path would be split at its spaces.
+            "include": {"files": "*.conf"},
         }
     )
 
@@ -252,6 +280,14 @@ def stop(layout: Layout, name: str) -> None:
     """Tell a program to stop; what is stopped already stays so."""
     with contextlib.suppress(OSError), _tolerated(_NOT_RUNNING, _BAD_NAME):
         _call(layout, "stopProcess", name, False)
+    _stop_lost(layout, {name})
+
+
+def _stop_lost(layout: Layout, names: set[str]) -> None:
+    for each in observe(layout):
+        if each.state is RunState.LOST and each.name in names:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each.pid, signal.SIGTERM)
 
 
 def forget(layout: Layout, names: tuple[str, ...]) -> None:
@@ -268,7 +304,8 @@ def forget(layout: Layout, names: tuple[str, ...]) -> None:
 
 
 def dismiss(layout: Layout) -> None:
-    """End supervisor and whatever it still runs."""
+    """End supervisor and whatever it still runs, or left behind."""
+    _stop_lost(layout, {each.name for each in observe(layout)})
     try:
         pid = int(_call(layout, "getPID"))
         _call(layout, "shutdown")
@@ -277,7 +314,8 @@ def dismiss(layout: Layout) -> None:
     deadline = time.monotonic() + DISMISS_LIMIT
     while _lives(pid):
         if time.monotonic() > deadline:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
 
 
