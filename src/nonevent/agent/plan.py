@@ -85,7 +85,9 @@ def _never_deployed(want: Want) -> ReleaseUnknown:
 def _deploy(want: Want, goal: Deploy, facts: Facts) -> Plan:
     serving = facts.history.release(facts.history.current or 0)
     wanted = (goal.manifest.digest, goal.config, goal.secrets)
-    if serving and wanted == (serving.artifact, serving.config, serving.secrets):
+    same = serving and wanted == (serving.artifact, serving.config, serving.secrets)
+    # Files that are gone come back by being deployed again.
+    if serving and same and facts.manifest(serving.number):
         return _to_existing(want, facts, serving.number)
     number = facts.history.next_number
     commands = tuple(
@@ -222,20 +224,29 @@ def _cast(number: int, manifest: Manifest, facts: Facts) -> _Cast:
             new.add(stay[service.name])
     kept = set(stay.values()) - new
     leave = tuple(
-        (_kind(each.id, facts), each)
+        (_kind(each.id, facts, manifest), each)
         for each in facts.instances
         if each.id not in kept and each.alive
     )
     return _Cast(stay=stay, new=frozenset(new), leave=leave)
 
 
-def _kind(instance: InstanceId, facts: Facts) -> Kind:
-    """The kind of an instance; one whose release is gone is treated as a worker: gently."""
+def _kind(instance: InstanceId, facts: Facts, coming: Manifest) -> Kind:
+    """The kind by which an instance leaves.
+
+    One whose release is gone is treated as a worker: gently. A worker whose name is to be a
+    singleton's has to end before that one starts.
+    """
     manifest = facts.manifest(instance.release)
     service = manifest.service(instance.service) if manifest else None
     if service:
-        return service.kind
-    return Kind.WEB if facts.link(instance.service) == instance else Kind.WORKER
+        kind = service.kind
+    else:
+        kind = Kind.WEB if facts.link(instance.service) == instance else Kind.WORKER
+    namesake = coming.service(instance.service)
+    if kind is Kind.WORKER and namesake and namesake.kind is Kind.SINGLETON:
+        return Kind.SINGLETON
+    return kind
 
 
 def _ids(manifest: Manifest, kind: Kind, cast: _Cast) -> tuple[InstanceId, ...]:
@@ -296,8 +307,9 @@ def prune(want: Want, facts: Facts, current: int | None) -> tuple[Remove, ...]:
     running = {each.id.release for each in facts.instances if each.alive}
     needed = running | {current, facts.history.current, facts.history.previous}
     on_disk = [each for each in reversed(facts.history.releases) if each.on_disk]
-    good = [each.number for each in on_disk if each.state in {State.GOOD, State.CURRENT}]
-    rest = [each.number for each in on_disk if each.number not in good and each.number != current]
+    beside = [each for each in on_disk if each.number != current]
+    good = [each.number for each in beside if each.state in {State.GOOD, State.CURRENT}]
+    rest = [each.number for each in beside if each.number not in good]
     gone = [
         number for number in (*good[want.keep :], *rest[want.keep_failed :]) if number not in needed
     ]
