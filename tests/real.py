@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repository import Repository, environ
+from uv import find_uv_bin
 
 from nonevent.agent import kernel
 from nonevent.testing.load import Load
@@ -32,6 +33,7 @@ PROJECTS = Path(__file__).parent / "projects"
 COMMAND_LIMIT = 300.0
 ANSWER_LIMIT = 20.0
 END_LIMIT = 30.0
+UV_LIMIT = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,14 @@ def wait_for(
         assert time.monotonic() < deadline, f"{what}: not within {within:g} s"
         time.sleep(pause)
     return value
+
+
+def uv(made: Project, *words: str) -> None:
+    """Run uv in the project, as its author does."""
+    subprocess.run(
+        (find_uv_bin(), *words), cwd=made.folder, env=made.env, check=True, capture_output=True,
+        timeout=UV_LIMIT,
+    )  # fmt: skip
 
 
 def replace(made: Project, name: str, old: str, new: str) -> None:

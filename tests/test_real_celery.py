@@ -25,7 +25,7 @@ HOLD = """time.sleep(seconds)
         time.sleep(0.05)
 """
 """A task that goes on until the test lets it end: longer than any deploy takes."""
-LOOK = 0.02
+LOOK = 0.05
 TIMER = """
 [services.tick]
 kind = "timer"

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from real import PROJECTS, Project, Story, change, project, there_and_back
-from uv import find_uv_bin
+from real import PROJECTS, Story, change, project, there_and_back, uv
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-UV_LIMIT = 120
-
-
-def uv(made: Project, *words: str) -> None:
-    """Run uv in the project, as its author does."""
-    subprocess.run(
-        (find_uv_bin(), *words), cwd=made.folder, env=made.env, check=True, capture_output=True,
-        timeout=UV_LIMIT,
-    )  # fmt: skip
 
 
 @pytest.mark.xdist_group("real-light")
