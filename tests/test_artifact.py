@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nonevent.build import artifact, tar
-from nonevent.build.artifact import Artifact, verify
+from nonevent.build.artifact import Artifact, Packed, verify
 from nonevent.build.layer import pack
 from nonevent.build.zstd import compressing, decompressing
 from nonevent.errors import ArtifactInvalid, BuildFailed
@@ -70,12 +70,13 @@ def trees(tmp_path: Path) -> dict[str, Path]:
 @pytest.fixture
 def made(trees: dict[str, Path], tmp_path: Path) -> Path:
     """An artifact of those trees."""
-    parts = tuple(tmp_path / f"{name}.part" for name in trees)
-    layers = tuple(
-        pack(name, tree, part) for (name, tree), part in zip(trees.items(), parts, strict=True)
-    )
-    manifest = manifest_of(*(layer.ref for layer in layers))
-    return artifact.write(tmp_path / "out", manifest, layers, parts)
+    refs, packed = [], []
+    for name, tree in trees.items():
+        part = tmp_path / f"{name}.part"
+        layer = pack(name, tree, part)
+        refs.append(layer.ref)
+        packed.append(Packed(name=name, encoded=layer.encoded(), part=part))
+    return artifact.write(tmp_path / "out", manifest_of(*refs), tuple(packed))
 
 
 def unpacked(file: Path) -> bytes:
@@ -276,8 +277,13 @@ def relisted(file: Path, change: Callable[[bytes], bytes]) -> Path:
     raw = change(opened.layers[0].encoded())
     ref = replace(opened.layers[0].ref, digest=hashlib.sha256(raw).hexdigest())
     manifest = manifest_of(ref, opened.layers[1].ref)
+    members = {
+        "manifest.json": manifest.encoded(),
+        "layers/app.json": raw,
+        "layers/deps.json": opened.layers[1].encoded(),
+    }
     with file.open("wb") as out, compressing(out) as stream:
-        for path, content in (("manifest.json", manifest.encoded()), ("layers/app.json", raw)):
+        for path, content in members.items():
             stream.write(tar.header(path, size=len(content)) + content + tar.padding(len(content)))
     return file
 
@@ -339,7 +345,9 @@ def test_an_interrupted_write_leaves_nothing(trees: dict[str, Path], tmp_path: P
         artifact.write(
             tmp_path / "out",
             manifest_of(layer.ref, empty.ref),
-            (layer, empty),
-            (tmp_path / "part", tmp_path / "none"),
+            (
+                Packed(name="app", encoded=layer.encoded(), part=tmp_path / "part"),
+                Packed(name="deps", encoded=empty.encoded(), part=tmp_path / "none"),
+            ),
         )
     assert list((tmp_path / "out").iterdir()) == []

@@ -368,7 +368,7 @@ for n in range(99):
     })  # fmt: skip
     with pytest.raises(CommandFailed) as caught:
         build(request_for(shop), quiet)
-    assert caught.value.context == tuple(str(number) for number in range(69, 99))
+    assert caught.value.context == tuple(f"| {number}" for number in range(69, 99))
 
 
 def test_an_uncommitted_configuration_says_what_to_type(

@@ -15,6 +15,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nonevent.build.artifact import Packed
 from nonevent.build.bytecode import compile_tree
 from nonevent.build.elf import Needs, needs_of
 from nonevent.build.event import Noticed, phase
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from nonevent.build.event import Report
     from nonevent.build.python import Interpreter
     from nonevent.config.app import App
-    from nonevent.model.manifest import Layer
+    from nonevent.model.manifest import LayerRef
 
 COMMAND_LIMIT = 3600.0
 """Seconds that an asset command may take."""
@@ -116,7 +117,7 @@ def install_local(shop: Workshop, projects: tuple[Path, ...], *, version: str) -
         if made.status != 0:
             raise BuildFailed(
                 f"the package in {project.name} could not be built",
-                context=made.tail(),
+                context=made.quoted(),
                 hint="where it is no package, say so: [tool.uv] package = false",
             )
     (target / ".lock").unlink(missing_ok=True)
@@ -154,17 +155,15 @@ def _run_command(command: str, shop: Workshop, app: App) -> None:
     except OSError as error:
         raise CommandFailed(f"`{command}` could not be started: {error.strerror}") from error
     if ended.status != 0:
-        raise CommandFailed(
-            f"`{command}` {ended.ending}", context=tuple(f"| {line}" for line in ended.tail())
-        )
+        raise CommandFailed(f"`{command}` {ended.ending}", context=ended.quoted())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppLayer:
-    """The layer, its packed part, and what is in its ``lib``."""
+    """The layer, what its binaries need, and what is installed in its ``lib``."""
 
-    layer: Layer
-    part: Path
+    ref: LayerRef
+    packed: Packed
     needs: Needs
     packages: Packages
 
@@ -192,9 +191,10 @@ def finish(shop: Workshop, app: App, *, part: Path, report: Report) -> AppLayer:
     for line in broken:
         report(Noticed(message=line.removeprefix("*** ").replace(f"{shop.tree}/", "")))
     lib = shop.tree / "lib"
+    layer = pack("app", shop.tree, part)
     return AppLayer(
-        layer=pack("app", shop.tree, part),
-        part=part,
+        ref=layer.ref,
+        packed=Packed(name="app", encoded=layer.encoded(), part=part),
         needs=needs_of(shop.tree),
         packages=packages_in(lib) if lib.is_dir() else (),
     )

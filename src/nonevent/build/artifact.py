@@ -42,12 +42,19 @@ LARGEST_LIST = 256 << 20
 _CHUNK = 1 << 20
 
 
-def write(
-    folder: Path, manifest: Manifest, layers: tuple[Layer, ...], parts: tuple[Path, ...]
-) -> Path:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """A layer ready to be written: its encoded file list, and the file with its packed members."""
+
+    name: str
+    encoded: bytes
+    part: Path
+
+
+def write(folder: Path, manifest: Manifest, layers: tuple[Packed, ...]) -> Path:
     """Write an artifact into a folder, whole or not at all; its path.
 
-    ``parts`` are the packed layers, in the order of ``layers``.
+    ``layers`` are those of the manifest, in its order.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / manifest.filename
@@ -57,9 +64,9 @@ def write(
             with compressing(out) as head:
                 _write_member(head, "manifest.json", manifest.encoded())
                 for layer in layers:
-                    _write_member(head, f"layers/{layer.name}.json", layer.encoded())
-            for part in parts:
-                with part.open("rb") as packed:
+                    _write_member(head, f"layers/{layer.name}.json", layer.encoded)
+            for layer in layers:
+                with layer.part.open("rb") as packed:
                     shutil.copyfileobj(packed, out, _CHUNK)
             with compressing(out) as end:
                 end.write(tar.END)
@@ -78,25 +85,55 @@ def _write_member(out: Zstd, path: str, content: bytes) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """What an artifact says of itself; its files are read when they are asked for."""
+    """What an artifact says of itself; its lists and files are read when they are asked for."""
 
     path: Path
     manifest: Manifest
-    layers: tuple[Layer, ...]
+    lists: tuple[bytes, ...]
+    """The file list of each layer of the manifest, which names them by digest; not yet read."""
 
     @classmethod
     def open(cls, path: Path) -> Artifact:
-        """Read the manifest and the file lists.
+        """Read the manifest, and the bytes of the file lists.
 
         Raises:
-            ArtifactInvalid: where they are damaged, do not fit each other, or lead outside.
+            ArtifactInvalid: where they are damaged or do not belong together.
         """
         with _reading(path) as stream:
             return _read_head(path, stream)
 
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """All file lists.
+
+        Raises:
+            ArtifactInvalid: where one leads outside, or is not what the manifest says of it.
+        """
+        return tuple(self._layer(number) for number in range(len(self.lists)))
+
     def layer(self, name: str) -> Layer | None:
-        """The file list of a layer, or None."""
-        return next((layer for layer in self.layers if layer.name == name), None)
+        """The file list of a layer, or None.
+
+        Raises:
+            ArtifactInvalid: as for :attr:`layers`.
+        """
+        for number, ref in enumerate(self.manifest.layers):
+            if ref.name == name:
+                return self._layer(number)
+        return None
+
+    def _layer(self, number: int) -> Layer:
+        ref = self.manifest.layers[number]
+        try:
+            layer = read_layer(self.lists[number])
+        except FormatInvalid as error:
+            raise _invalid(self.path, error) from error
+        if layer.ref != ref:
+            raise ArtifactInvalid(
+                f"{self.path.name}: the manifest lies about the {ref.name} layer",
+                context=(f"it says {ref}", f"the list has {layer.ref}"),
+            )
+        return layer
 
     def contents(self, names: tuple[str, ...]) -> Iterator[tuple[str, File, BufferedReader]]:
         """Each regular file of some layers, in order, as layer name, entry and its bytes.
@@ -107,17 +144,17 @@ class Artifact:
         Raises:
             ArtifactInvalid: as soon as something is not what the list says.
         """
-        wanted = {name for name in names if self.layer(name)}
+        wanted = {ref.name for ref in self.manifest.layers if ref.name in names}
         with _reading(self.path) as stream:
             if _read_head(self.path, stream) != self:
                 raise ArtifactInvalid(f"{self.path.name} changed while it was read")
-            for layer in self.layers:
+            for number, ref in enumerate(self.manifest.layers):
                 if not wanted:
                     return
-                for file, body in _members(layer, stream):
-                    if layer.name in wanted:
-                        yield layer.name, file, body
-                wanted.discard(layer.name)
+                for file, body in _members(self._layer(number), stream):
+                    if ref.name in wanted:
+                        yield ref.name, file, body
+                wanted.discard(ref.name)
 
 
 def verify(path: Path) -> Artifact:
@@ -160,27 +197,18 @@ def _read_head(path: Path, stream: Stream) -> Artifact:
     order = tuple(ref.name for ref in manifest.layers)
     if order != tuple(name for name in LAYERS if name in order):
         raise ArtifactInvalid(f"{path.name} has its layers in another order than {LAYERS}")
-    layers = tuple(_read_list(path, stream, ref) for ref in manifest.layers)
-    return Artifact(path=path, manifest=manifest, layers=layers)
+    lists = tuple(_read_list(path, stream, ref) for ref in manifest.layers)
+    return Artifact(path=path, manifest=manifest, lists=lists)
 
 
-def _read_list(path: Path, stream: Stream, ref: LayerRef) -> Layer:
+def _read_list(path: Path, stream: Stream, ref: LayerRef) -> bytes:
     """A layer's file list, which must be the one that the manifest names by digest."""
     raw = stream.member(f"layers/{ref.name}.json", LARGEST_LIST)
     if hashlib.sha256(raw).hexdigest() != ref.digest:
         raise ArtifactInvalid(
             f"{path.name} has another file list of the {ref.name} layer than its manifest names"
         )
-    try:
-        layer = read_layer(raw)
-    except FormatInvalid as error:
-        raise _invalid(path, error) from error
-    if layer.ref != ref:
-        raise ArtifactInvalid(
-            f"{path.name}: the manifest lies about the {ref.name} layer",
-            context=(f"it says {ref}", f"the list has {layer.ref}"),
-        )
-    return layer
+    return raw
 
 
 def _invalid(path: Path, error: FormatInvalid) -> ArtifactInvalid:

@@ -137,9 +137,7 @@ def _build(job: _Job, report: Report) -> Built:
     finished = _build_app(job, deps, locked, folder, report)
     with phase(report, "artifact") as current:
         manifest = _manifest(job, digest, deps, finished)
-        path = write(
-            job.request.output, manifest, (finished.layer, deps.layer), (finished.part, deps.part)
-        )
+        path = write(job.request.output, manifest, (finished.packed, deps.packed))
         current.detail = path.name
     return Built(path=path, manifest=manifest, reused=False)
 
@@ -153,7 +151,7 @@ def _build_app(job: _Job, deps: Deps, locked: Locked, folder: Path, report: Repo
     run_commands(shop, job.app, report)
     with phase(report, "app") as current:
         finished = finish(shop, job.app, part=job.work / "app.tar.zst", report=report)
-        current.detail = counted(len(finished.layer.entries), "file")
+        current.detail = counted(finished.ref.files, "file")
     return finished
 
 
@@ -175,7 +173,7 @@ def _manifest(job: _Job, lock: str, deps: Deps, finished: AppLayer) -> Manifest:
         release=app.release,
         required=app.required,
         env=tuple(sorted(app.env)),
-        layers=(finished.layer.ref, deps.layer.ref),
+        layers=(finished.ref, deps.ref),
     )
 
 

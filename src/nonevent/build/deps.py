@@ -12,6 +12,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from nonevent.build.artifact import Packed
 from nonevent.build.bytecode import compile_tree
 from nonevent.build.cache import kept
 from nonevent.build.elf import Needs, needs_of
@@ -19,7 +20,7 @@ from nonevent.build.installed import Packages, packages_in, settle
 from nonevent.build.layer import pack
 from nonevent.build.uv import uv, uv_version
 from nonevent.errors import BuildFailed, LockInvalid
-from nonevent.model.manifest import Layer, read_layer
+from nonevent.model.manifest import LayerRef
 from nonevent.model.parse import canonical
 
 if TYPE_CHECKING:
@@ -40,9 +41,9 @@ _MARKERS = (".lock", ".gitignore", "CACHEDIR.TAG")
 class Deps:
     """The built layer: what it holds, and where its files and its packed part lie."""
 
-    layer: Layer
+    ref: LayerRef
+    packed: Packed
     tree: Path
-    part: Path
     needs: Needs
     packages: Packages
     reused: bool
@@ -83,16 +84,24 @@ def build_deps(
         compile_tree(tree, ("lib",), python=python, env=env)
         layer = pack("deps", tree, work / "part.tar.zst")
         needs = needs_of(tree)
-        about = {"needs": asdict(needs), "packages": packages_in(site_packages(tree))}
+        about = {
+            "ref": asdict(layer.ref),
+            "needs": asdict(needs),
+            "packages": packages_in(site_packages(tree)),
+        }
         (work / "layer.json").write_bytes(layer.encoded())
         (work / "about.json").write_bytes(canonical(about))
 
     reused = kept(folder, make)
     about = json.loads((folder / "about.json").read_bytes())
     return Deps(
-        layer=read_layer((folder / "layer.json").read_bytes()),
+        ref=LayerRef(**about["ref"]),
+        packed=Packed(
+            name="deps",
+            encoded=(folder / "layer.json").read_bytes(),
+            part=folder / "part.tar.zst",
+        ),
         tree=folder / "tree",
-        part=folder / "part.tar.zst",
         needs=Needs(glibc=about["needs"]["glibc"], libraries=tuple(about["needs"]["libraries"])),
         packages=tuple((name, version) for name, version in about["packages"]),
         reused=reused,
@@ -115,7 +124,7 @@ def install(
         env=env,
     )
     if made.status != 0:
-        raise BuildFailed("the virtualenv could not be made", context=made.tail())
+        raise BuildFailed("the virtualenv could not be made", context=made.quoted())
     file = tree.parent / locked.file
     file.write_text(locked.text, encoding="utf-8")
     options = ("--require-hashes",) if locked.hashed else ()
@@ -133,7 +142,7 @@ def install(
     )
     file.unlink()
     if synced.status != 0:
-        raise BuildFailed("the dependencies could not be installed", context=synced.tail())
+        raise BuildFailed("the dependencies could not be installed", context=synced.quoted())
     checked = uv("pip", "check", "--python", tree, cwd=tree.parent, env=env)
     # Two versions that do not agree may be meant (uv has overrides); one that is missing is not.
     missing = tuple(line for line in checked.stderr.splitlines() if "not installed" in line)

@@ -109,6 +109,10 @@ class Outcome:
         written = (self.text + "\n" + self.stderr).splitlines()
         return tuple(line.rstrip() for line in written if line.strip())[-lines:]
 
+    def quoted(self, lines: int = 30) -> tuple[str, ...]:
+        """The same, marked as what another program said."""
+        return tuple(f"| {line}" for line in self.tail(lines))
+
 
 def run(
     argv: tuple[str | Path, ...],

@@ -96,7 +96,7 @@ def _no_repository(folder: Path, answer: Outcome) -> NotARepository:
         )
     return NotARepository(
         f"{folder} is not in a git repository, so there is no commit to build",
-        context=answer.tail(5),
+        context=answer.quoted(5),
         hint="git init && git add . && git commit -m 'First commit'",
     )
 
@@ -155,7 +155,7 @@ def _archive(source: Source, into: Path) -> None:
         source.commit,
     )
     if made.status != 0:
-        raise BuildFailed("git archive failed", context=made.tail())
+        raise BuildFailed("git archive failed", context=made.quoted())
     with tarfile.open(archive) as members:
         for member in members:
             _extract(members, member, into)
@@ -193,7 +193,7 @@ def working_files(source: Source) -> Iterator[str]:
     """The paths of the working tree that git tracks, or would with ``git add .``."""
     listed = source.git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     if listed.status != 0:
-        raise BuildFailed("git ls-files failed", context=listed.tail())
+        raise BuildFailed("git ls-files failed", context=listed.quoted())
     yield from sorted({os.fsdecode(path) for path in listed.stdout.split(b"\0") if path})
 
 

@@ -114,12 +114,10 @@ def _refused(exporter: Exporter, answer: Outcome, lock: str) -> LockStale | Lock
     if exporter.stale in said:
         return LockStale(
             f"{lock} does not belong to the declared dependencies",
-            context=answer.tail(5),
+            context=answer.quoted(5),
             hint=f"{exporter.relock} && git commit -m 'Update the lock' {lock}",
         )
-    return LockInvalid(
-        f"{exporter.program} could not read {lock}", context=tuple(answer.stderr.splitlines()[-15:])
-    )
+    return LockInvalid(f"{exporter.program} could not read {lock}", context=answer.quoted(15))
 
 
 def _run(exporter: Exporter, words: tuple[str, ...], project: Project, folder: Path) -> Outcome:

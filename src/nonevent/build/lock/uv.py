@@ -49,7 +49,7 @@ def _export(project: Project, *options: str) -> str:
     if "needs to be updated" in made.stderr:
         raise LockStale(
             "uv.lock does not belong to pyproject.toml",
-            context=made.tail(10),
+            context=made.quoted(10),
             hint="uv lock && git commit -m 'Update the lock' uv.lock",
         )
-    raise LockInvalid("uv.lock cannot be used", context=made.tail(15))
+    raise LockInvalid("uv.lock cannot be used", context=made.quoted(15))
