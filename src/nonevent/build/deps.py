@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from nonevent.build.lock.base import Locked
     from nonevent.build.python import Interpreter
 
-FORMAT = 1
+FORMAT = 2
 """Of the layer's making: counts up when the same input gives other bytes."""
 
 _USELESS = re.compile(r"activate.*|deactivate.*|pydoc\.bat|python(\d.*)?|pypy.*")
