@@ -35,12 +35,12 @@ def run_command(host: Host, step: RunCommand) -> str:
         Interrupted: the operator wanted out; the command was told to stop.
     """
     layout = host.layout
-    found = ledger.history(layout).release(step.release)
+    secrets = ledger.history(layout).secrets_for(step.release)
     argv = (
         *agent_command(),
         "exec",
         *("--root", str(layout.root), "--release", str(step.release), "--name", "release"),
-        *("--secrets", str(found.secrets if found else 0)),
+        *("--secrets", str(secrets)),
         "--",
         *launch.words(layout, step.command, step.release),
     )

@@ -61,6 +61,19 @@ def append(path: Path, text: str) -> None:
         sync_folder(path.parent)
 
 
+def whole_lines(path: Path) -> tuple[str, ...]:
+    """The lines of a file in UTF-8, none where there is none.
+
+    One that a crash left torn at the end does not count: it was never written.
+    """
+    try:
+        whole, _, _torn = path.read_bytes().rpartition(b"\n")
+    except FileNotFoundError:
+        return ()
+    # Not splitlines(): a text within a line may hold what Unicode calls the end of one.
+    return tuple(line for line in whole.decode(errors="replace").split("\n") if line)
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames and new names within a folder last."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

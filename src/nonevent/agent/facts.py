@@ -121,7 +121,7 @@ def _orphans(layout: Layout, history: History, manifests: dict[int, Manifest]) -
     used = {ref.id for manifest in manifests.values() for ref in manifest.layers}
     kept = [each for each in history.releases if each.number in manifests]
     configs = {each.config for each in kept}
-    secrets = {each.secrets for each in kept}
+    secrets = {history.secrets_for(each.number) for each in kept}
     return (
         *sorted(f"layers/{name}" for name in layers.present(layout) - used),
         *_unused("configs", variables.numbers(layout.configs), configs),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nonevent.agent import durable, ledger
-from nonevent.model.parse import parse, parse_json
+from nonevent.model.parse import parse_json
 from nonevent.model.plan import RunCommand, Step, Switch, read_step, step_as_dict
 
 if TYPE_CHECKING:
@@ -127,9 +127,12 @@ def latest(layout: Layout) -> Story | None:
 
 
 def interrupted(layout: Layout) -> Story | None:
-    """The plan that was cut off, or None where the last one came to its end."""
+    """The plan that was cut off, or None where the last one came to its end.
+
+    A journal without a first line is of a plan that had not taken a step.
+    """
     story = latest(layout)
-    return story if story and not story.closed else None
+    return story if story and story.time and not story.closed else None
 
 
 def read(path: Path) -> Story:
@@ -138,13 +141,12 @@ def read(path: Path) -> Story:
     Raises:
         FormatInvalid: a whole line cannot be read.
     """
-    whole, _, _torn = path.read_text().rpartition("\n")
-    lines = whole.splitlines()
+    lines = durable.whole_lines(path)
     if not lines:
         return Story(name=path.name)
     telling = _Telling()
     for line in lines[1:]:
-        _tell(telling, json.loads(line))
+        _tell(telling, line)
 
     def head(table: Table) -> Story:
         table.number("format", most=FORMAT)
@@ -165,7 +167,7 @@ def read(path: Path) -> Story:
     return parse_json(f"the journal {path.name}", lines[0], head)
 
 
-def _tell(telling: _Telling, raw: object) -> None:
+def _tell(telling: _Telling, line: str) -> None:
     def entry(table: Table) -> None:
         if table.has("begun"):
             telling.begun.append(table.number("begun"))
@@ -174,7 +176,7 @@ def _tell(telling: _Telling, raw: object) -> None:
         if table.has("closed"):
             telling.closed = table.text("closed")
 
-    parse("an entry of the journal", raw, entry)
+    parse_json("an entry of the journal", line, entry)
 
 
 def resume(layout: Layout, story: Story) -> Journal:

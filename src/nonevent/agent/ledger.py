@@ -24,12 +24,7 @@ def read(layout: Layout) -> tuple[Line, ...]:
     Raises:
         FormatInvalid: a whole line cannot be read.
     """
-    try:
-        text = layout.ledger.read_text()
-    except FileNotFoundError:
-        return ()
-    whole, _, _torn = text.rpartition("\n")
-    return tuple(read_line(line) for line in whole.splitlines() if line)
+    return tuple(read_line(line) for line in durable.whole_lines(layout.ledger))
 
 
 def history(layout: Layout) -> History:

@@ -14,7 +14,6 @@ from nonevent.agent.host import Host, signal_number
 from nonevent.agent.process.base import Program
 from nonevent.agent.tools import agent_command
 from nonevent.errors import BootFailed
-from nonevent.model.ledger import State
 from nonevent.model.service import Kind, Service
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from nonevent.model.instance import Instance, InstanceId
     from nonevent.model.layout import Layout
-    from nonevent.model.ledger import History
 
 QUIET = 0.3
 """Seconds without a connection after which a socket counts as drained."""
@@ -52,7 +50,7 @@ def boot(host: Host, instance: InstanceId) -> str:
         *agent_command(),
         "exec",
         *("--root", str(layout.root), "--instance", str(instance)),
-        *("--secrets", str(_secrets(history, instance.release)), "--port", str(port)),
+        *("--secrets", str(history.secrets_for(instance.release)), "--port", str(port)),
     )
     program = Program(
         name=str(instance),
@@ -79,18 +77,6 @@ def boot(host: Host, instance: InstanceId) -> str:
 
 def _relay(instance: InstanceId) -> str:
     return f"{instance}.relay"
-
-
-def _secrets(history: History, number: int) -> int:
-    """The newest secrets that ever served, or that came with this release.
-
-    A rollback does not bring rotated secrets back, and those of a failed release do not count.
-    """
-    good = {State.CURRENT, State.GOOD, State.LEFT}
-    return max(
-        (each.secrets for each in history.releases if each.state in good or each.number == number),
-        default=0,
-    )
 
 
 def _free_port() -> int:

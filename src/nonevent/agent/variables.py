@@ -60,7 +60,7 @@ def numbers(folder: Path) -> list[int]:
 def _keep(
     folder: Path, values: Mapping[str, str], *, mode: int, among: list[int], check: bool
 ) -> int:
-    if not values:
+    if not values and not among:
         return 0
     for number in reversed(among):
         if _read(folder, number) == values:
@@ -68,10 +68,12 @@ def _keep(
     number = among[-1] + 1 if among else 1
     if check:
         return number
-    version = folder / str(number)
-    version.mkdir(parents=True, mode=0o750 if mode & 0o040 else 0o700)
+    partial = folder / f".partial-{number}"
+    partial.mkdir(parents=True, exist_ok=True, mode=0o750 if mode & 0o040 else 0o700)
     encoded = json.dumps({"format": 1, "variables": dict(sorted(values.items()))}, indent=2)
-    durable.write(version / _FILE, encoded.encode(), mode=mode)
+    durable.write(partial / _FILE, encoded.encode(), mode=mode)
+    # A version without its file, left by a crash, would be in everybody's way.
+    partial.rename(folder / str(number))
     durable.sync_folder(folder)
     return number
 

@@ -20,10 +20,11 @@ def _attach(command: Command, environment: str, argv: tuple[str, ...], name: str
         raise ReleaseUnknown(
             f"nothing has been deployed to {environment}", hint=f"nonevent deploy {environment}"
         )
+    secrets = history.secrets_for(current.number)
     return project.transport(task.environment).attach(
         (
             "exec",
-            *("--release", str(current.number), "--secrets", str(current.secrets)),
+            *("--release", str(current.number), "--secrets", str(secrets)),
             *("--name", name, "--", *argv),
         )
     )

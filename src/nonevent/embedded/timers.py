@@ -72,13 +72,13 @@ class Timers:
         return release.read(self.layout, history.current)
 
     def _start(self, staged: Staged, service: Service) -> None:
-        found = ledger.history(self.layout).release(staged.number)
+        secrets = ledger.history(self.layout).secrets_for(staged.number)
         argv = (
             *agent_command(),
             "exec",
             *("--root", str(self.layout.root), "--release", str(staged.number)),
             *("--name", service.name, "--service", service.name),
-            *("--secrets", str(found.secrets if found else 0)),
+            *("--secrets", str(secrets)),
         )
         child = subprocess.Popen(
             argv,

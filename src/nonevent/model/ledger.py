@@ -160,6 +160,18 @@ class History:
         """The release that served before the current one."""
         return next((n for n in reversed(self.served) if n != self.current), None)
 
+    def secrets_for(self, number: int) -> int:
+        """The version of the secrets that a release runs with.
+
+        It is the newest that ever served, or that came with the release: a rollback does not
+        bring rotated secrets back, and those of a failed release do not count.
+        """
+        good = {State.CURRENT, State.GOOD, State.LEFT}
+        return max(
+            (each.secrets for each in self.releases if each.state in good or each.number == number),
+            default=0,
+        )
+
     def rollback_target(self) -> tuple[Release | None, tuple[Release, ...]]:
         """Where one step back leads, and the newer releases that are passed over, and why not.
 
