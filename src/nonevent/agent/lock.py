@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from nonevent.agent import durable
-from nonevent.errors import Busy
+from nonevent.errors import Busy, FormatInvalid
 from nonevent.model.parse import parse_json
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from nonevent.model.layout import Layout
     from nonevent.model.parse import Table
+
+NOTE_LIMIT = 2**20
+"""Bytes of a note that are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +65,11 @@ def holder(layout: Layout) -> Note | None:
 
 def _read_note(text: bytes) -> Note:
     """The note; between taking the lock and writing it there is a moment without one."""
-    return parse_json("the lock", text, _note) if text else Note(by="?", reason="", since="")
+    try:
+        return parse_json("the lock", text, _note)
+    except FormatInvalid:
+        # It only explains: whoever waits for the lock is to hear that it is taken, not this.
+        return Note(by="somebody", reason="no reason is given", since="")
 
 
 @contextmanager
@@ -79,7 +86,7 @@ def held(layout: Layout, note: Note, *, patience: float = 2.0) -> Iterator[None]
     with os.fdopen(descriptor, "rb+") as file:
         while not _taken(file):
             if time.monotonic() >= deadline:
-                raise _busy(_read_note(os.pread(file.fileno(), 4096, 0)))
+                raise _busy(_read_note(os.pread(file.fileno(), NOTE_LIMIT, 0)))
             time.sleep(0.05)
         file.truncate()
         os.pwrite(file.fileno(), note.encoded(), 0)
