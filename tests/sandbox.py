@@ -18,7 +18,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +29,11 @@ from repository import Repository
 from nonevent.deploy.project import operator
 from nonevent.model.layout import Layout
 from nonevent.testing.load import Load
+from nonevent.testing.process import until
 from nonevent.testing.traffic import Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from nonevent.testing.report import Report
 
@@ -205,7 +205,7 @@ class Sandbox(Repository):
 
     def end(self) -> None:
         """Kill all that runs here, and remove the folder."""
-        wait_until(lambda: not _killed(self.processes()))
+        until(lambda: not _killed(self.processes()))
         run = Layout(self.root.resolve()).run
         if not run.is_relative_to(self.base):
             shutil.rmtree(run, ignore_errors=True)
@@ -219,9 +219,10 @@ _FILTERS = (
     (r"(agent|deps|app)-[0-9a-f]{16,}", r"\1-DIGEST"),
     (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
     (r" +\d+\.\d s$", "  SECONDS"),
-    (r"(?<=\S) {2,}", "  "),
+    (r"(?<=[^\s|]) {2,}", "  "),
     (r"\b\d+\.\d s\b", "SECONDS"),
     (r"\b(process|pid) \d+", r"\1 PID"),
+    (r"(\d packages?), unchanged", r"\1"),
     (r"\b\d+(\.\d)? (B|kB|MB|GB)\b", "SIZE"),
     (r"\bPython 3\.\d+\.\d+\b", "Python 3"),
     (r", (once|\d+ times)$", ", N times"),
@@ -304,20 +305,24 @@ def _killed(found: dict[int, str]) -> bool:
     return bool(found)
 
 
-def wait_until(condition: Callable[[], bool], *, within: float = 20.0) -> None:
-    """Wait until a condition is true.
-
-    Raises:
-        TimeoutError: where it is not within that many seconds.
-    """
-    deadline = time.monotonic() + within
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {within:g} s")
-        time.sleep(0.02)
+def relative(told: str, number: int) -> str:
+    """A transcript with the releases' numbers said as OLD, the one that serves, and NEW."""
+    for place in ("release ", "releases/", "web-", "release-"):
+        told = told.replace(f"{place}{number + 1}", f"{place}NEW")
+        told = told.replace(f"{place}{number}", f"{place}OLD")
+    return told
 
 
-def lost_nothing(report: Report) -> bool:
-    """Whether every request was answered, and there were some."""
+def must_have_lost_nothing(report: Report, *releases: int) -> None:
+    """Every request was answered, and by no other release than these."""
     assert report.lost_count == 0, str(report)
-    return report.answered > 0
+    assert report.answered > 0
+    assert set(report.releases) == {str(number) for number in releases}
+
+
+def must_deploy(sandbox: Sandbox, text: str) -> Ran:
+    """The next deploy just works."""
+    sandbox.says(text)
+    ran = sandbox.type("deploy", "local").must(0)
+    assert sandbox.get() == text
+    return ran

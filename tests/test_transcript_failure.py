@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from sandbox import Ran, Sandbox, lost_nothing
+from sandbox import Sandbox, must_deploy, must_have_lost_nothing, relative
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 CASES = Path(__file__).parent / "cases" / "transcripts" / "failure"
 pytestmark = pytest.mark.xdist_group("transcript-failure")
 
+AFTER_SWITCH = {"dies-after-switch"}
 FAILURES = {
     "import": "import billing\n",
     "silent": "import threading\nthreading.Event().wait()\n",
@@ -56,40 +58,34 @@ def answer(path):
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_failing_release_changes_nothing(serving: Sandbox, expect: Expect, name: str) -> None:
     """A release that fails, however it does, leaves the old one serving every request."""
-    sandbox = serving
-    before, old = sandbox.remains(), sandbox.get()
-    sandbox.shop(FAILURES[name], "Break the shop")
-    with sandbox.load() as load:
+    before, old, number = serving.remains(), serving.get(), serving.number()
+    serving.shop(FAILURES[name], "Break the shop")
+    with serving.load() as load:
         load.wait(answered=5)
-        ran = sandbox.type("deploy", "local")
+        ran = serving.type("deploy", "local")
         load.wait(answered=load.progress.answered + 5)
-    if name != "dies-after-switch":
-        assert lost_nothing(load.report)
-        assert set(load.report.releases) == {str(before["current"])}
-    must_be_as_before(sandbox, before, old)
-    told = sandbox.told(ran)
-    ran.must(3 if name == "dies-after-switch" else 1)
-    expect(CASES / f"{name}.txt", relative(told, sandbox.number()))
-    must_deploy(sandbox, f"after {name}")
+    if name not in AFTER_SWITCH:
+        must_have_lost_nothing(load.report, number)
+    assert serving.remains() == before
+    assert serving.get() == old
+    ran.must(3 if name in AFTER_SWITCH else 1)
+    expect(CASES / f"{name}.txt", relative(serving.told(ran), number))
+    must_deploy(serving, f"after {name}")
 
 
-def must_be_as_before(sandbox: Sandbox, before: dict[str, object], old: str) -> None:
-    """The same processes run as before, nothing is half-made, and the old release answers."""
-    assert sandbox.remains() == before
-    assert sandbox.get() == old
-
-
-def must_deploy(sandbox: Sandbox, text: str) -> Ran:
-    """The next deploy just works."""
-    sandbox.says(text)
-    ran = sandbox.type("deploy", "local").must(0)
-    assert sandbox.get() == text
-    return ran
-
-
-def relative(told: str, number: int) -> str:
-    """A transcript with the numbers of the releases said as OLD and NEW."""
-    for place in ("release ", "releases/", "web-", "release-"):
-        told = told.replace(f"{place}{number + 1}", f"{place}NEW")
-        told = told.replace(f"{place}{number}", f"{place}OLD")
-    return told
+@pytest.mark.parametrize("name", ["import", "dies-after-switch"])
+def test_a_first_release_that_fails_leaves_nothing(
+    sandbox: Sandbox, expect: Expect, name: str
+) -> None:
+    """Where nothing served before, nothing runs afterwards, and the port is free again."""
+    sandbox.shop(FAILURES[name], "Open with a mistake")
+    ran = sandbox.type("deploy", "local")
+    assert not sandbox.processes()
+    assert not sandbox.remains()["sockets"]
+    assert not sandbox.remains()["hidden"]
+    assert sandbox.number() == 0
+    with socket.socket() as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        free.bind(("127.0.0.1", sandbox.port))
+    expect(CASES / f"first-{name}.txt", sandbox.told(ran))
+    must_deploy(sandbox, "after a bad start")

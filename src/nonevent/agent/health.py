@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from nonevent.agent import probe, proof, release, running
+from nonevent.agent import kernel, probe, proof, release, running
 from nonevent.errors import BootFailed, ProbeFailed, ProofFailed, ReleaseUnknown
 from nonevent.model.instance import Instance, InstanceId, RunState
 from nonevent.model.service import Kind
@@ -140,6 +140,8 @@ def watch(host: Host, instances: tuple[InstanceId, ...], want: Want) -> str:
     while True:
         complaints = [(each, _look(host, each, known[each], want)) for each in webs]
         # A death comes first: what was answered meanwhile only follows from it.
+        if any(complaint for _, complaint in complaints):
+            host.pause()
         for each in instances:
             _must_be(host, each, first[each])
         for each, complaint in complaints:
@@ -171,7 +173,9 @@ def _must_be(host: Host, instance: InstanceId, pid: int) -> None:
     Raises:
         BootFailed: it ended, with the end of its log.
     """
-    if _must_live(host, instance).pid != pid:
+    found, process = running.seen(host, instance), kernel.process(pid)
+    lives = process is not None and process.state != "Z"
+    if not lives or found is None or not found.usable or found.pid != pid:
         raise BootFailed(
             f"{instance.service} of release {instance.release} died after the switch",
             context=running.last_lines(host.layout.log(str(instance))),

@@ -80,6 +80,8 @@ def _ask(connection: http.client.HTTPConnection, health: Health) -> Answer:
         return Answer(fault="did not listen")
     except ConnectionRefusedError:
         return Answer(fault="refused the connection")
+    except http.client.RemoteDisconnected:
+        return Answer(fault="closed the connection without an answer")
     except TimeoutError:
         return Answer(fault="did not answer in time")
     except (OSError, http.client.HTTPException) as error:

@@ -174,6 +174,9 @@ def _receive(server: Server, table: Table, frame: Frame) -> object:
 
 def _next_data(server: Server) -> bytes:
     following = server.requests.get(timeout=IDLE_LIMIT)
+    if following is None:
+        # The end is there for the loop too, which would wait for it.
+        server.requests.put(None)
     if following is None or server.cancelled.is_set():
         raise ProtocolBroken("the connection ended within a layer")
     if following.header.get("request") != "data":
