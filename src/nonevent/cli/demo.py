@@ -13,7 +13,7 @@ from rich.table import Table as Grid
 from nonevent.build.event import Ended
 from nonevent.cli.narrate import Narrator
 from nonevent.cli.output import Output
-from nonevent.errors import Interrupted
+from nonevent.errors import Interrupted, NoneventError
 from nonevent.model.parse import Table, parse
 from nonevent.model.plan import Drain, Probe, Retire, RunCommand, Switch, read_step
 
@@ -63,15 +63,23 @@ def demo(keep: bool, port: int | None, as_json: bool) -> None:
             teller.beginning(sample)
             try:
                 outcome = Story(sample, url, teller.see).tell()
+            except NoneventError:
+                if keep:
+                    _still_there(output, sample, url)
+                raise
             finally:
                 output.quiet()
             _conclude(output, outcome)
-            output.doing("demo", "stopping everything and removing the folder")
+            if not keep:
+                output.doing("demo", "stopping everything and removing the folder")
     except KeyboardInterrupt as error:
         raise Interrupted("interrupted; everything was stopped and removed again") from error
     finally:
         output.quiet()
-    _next(output, sample if keep else None, url)
+    if keep:
+        _still_there(output, sample, url)
+    else:
+        _next(output)
     if outcome.lost:
         raise click.exceptions.Exit(1)
 
@@ -209,13 +217,15 @@ def _conclude(output: Output, outcome: Outcome) -> None:
     )
 
 
-def _next(output: Output, kept: Sample | None, url: str) -> None:
+def _still_there(output: Output, sample: Sample, url: str) -> None:
+    """Where it still runs, and how to end it."""
+    folder = sample.folder
+    output.line("", f"\nit runs on at {url}; to play: cd {folder}")
+    output.line("to end it", f"nonevent stop local -C {folder} && rm -r {folder.parent}")
+
+
+def _next(output: Output) -> None:
     """What to type next."""
-    if kept:
-        output.line("", f"\nit runs on at {url}; to play: cd {kept.folder}")
-        output.line("to end it", f"nonevent stop local -C {kept.folder} && "
-                    f"rm -r {kept.folder.parent}")  # fmt: skip
-        return
     output.line("", "\neverything is stopped and removed; next, in a project of yours:")
     for command, why in NEXT:
         output.line("", f"  {command:<24} {why}")

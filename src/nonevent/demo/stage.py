@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from nonevent.demo.command import run
 from nonevent.errors import NoneventError, PortTaken
+from nonevent.model.layout import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,21 +28,23 @@ END_LIMIT = 20.0
 def stage(*, keep: bool) -> Iterator[Path]:
     """A new folder; at the end what runs in it is stopped, and it is removed.
 
-    With ``keep`` it stays as it is, unless something went wrong. Signals that end a program
+    With ``keep`` it stays as it is, unless the demo is interrupted. Signals that end a program
     become KeyboardInterrupt, so that they clean up as well.
     """
-    folder = Path(tempfile.mkdtemp(prefix="nonevent-demo-"))
+    folder = Path(tempfile.mkdtemp(prefix="nonevent-demo-")).resolve()
     usual = {each: signal.signal(each, _interrupt) for each in (signal.SIGTERM, signal.SIGHUP)}
-    done = False
+    kept = keep
     try:
         yield folder
-        done = True
+    except KeyboardInterrupt:
+        kept = False
+        raise
     finally:
         usual[signal.SIGINT] = signal.getsignal(signal.SIGINT)
         for each in usual:
             signal.signal(each, signal.SIG_IGN)
         try:
-            if not (keep and done):
+            if not kept:
                 clear(folder)
         finally:
             for each, handler in usual.items():
@@ -73,17 +76,21 @@ def clear(folder: Path) -> None:
                 hint=f"kill -9 {' '.join(map(str, left))} && rm -r {folder}",
             )
         time.sleep(0.02)
+    shutil.rmtree(Layout(project / ".nonevent" / "local").run, ignore_errors=True)
     shutil.rmtree(folder)
 
 
 def processes(folder: Path) -> tuple[int, ...]:
-    """The processes that were started from a folder: it is in their command or environment."""
+    """The processes of an app that was deployed below a folder, with its agents."""
+    below = os.fsencode(folder) + b"/"
     found = []
     for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
         with contextlib.suppress(OSError):
-            about = Path(f"/proc/{pid}/cmdline").read_bytes()
-            about += Path(f"/proc/{pid}/environ").read_bytes()
-            if pid != os.getpid() and os.fsencode(folder) + b"/" in about:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            if any(each.startswith(below) and b"/tools/agent-" in each for each in words) or any(
+                each.startswith(b"NONEVENT_ROOT=" + below) for each in variables
+            ):
                 found.append(pid)
     return tuple(sorted(found))
 

@@ -186,33 +186,35 @@ class Story:
 
     def _act(self, act: Act, *, status: int = 0) -> None:
         self.acts.append(act)
-        starts: dict[str, float] = {}
+        evidence: list[dict[str, object]] = []
+        starts: list[float] = []
 
-        def time_boot(event: dict[str, object]) -> None:
+        def hear(event: dict[str, object]) -> None:
             step = event.get("step")
-            if event.get("event") not in {"begun", "done"} or not isinstance(step, dict):
-                return
-            if not str(step.get("instance")).startswith("web-"):
-                return
-            if (event["event"], step["do"]) == ("begun", "boot"):
-                starts["web"] = time.monotonic()
-            if (event["event"], step["do"]) == ("done", "probe"):
-                act.boot = time.monotonic() - starts["web"]
+            match event["event"], step if isinstance(step, dict) else {}:
+                case "error", _:
+                    evidence.append(event)
+                case "begun", {"do": "boot", "instance": name} if name.startswith("web-"):
+                    starts.append(time.monotonic())
+                case "done", {"do": "probe"} if starts:
+                    act.boot = time.monotonic() - starts[0]
+                case _:
+                    pass
 
-        ended = self._run(act.what, "local", also=time_boot)
+        ended = self._run(act.what, "local", also=hear)
         act.status, act.seconds = ended.status, ended.seconds
         if ended.status != status:
             raise NoneventError(
                 f"`nonevent {act.what} local` ended with status {ended.status}, not {status}",
-                hint="run it again with --keep, and look at `nonevent logs local`",
+                context=tuple(json.dumps(each, ensure_ascii=False) for each in evidence),
+                hint="nonevent demo --keep, which leaves everything as it is then",
             )
 
-    def _run(self, *words: str, also: Callable[[dict[str, object]], None] | None = None) -> Ended:
+    def _run(self, *words: str, also: Callable[[dict[str, object]], None]) -> Ended:
         self.see(Typed(" ".join(("nonevent", *words))))
 
         def hear(event: dict[str, object]) -> None:
-            if also:
-                also(event)
+            also(event)
             self.see(Heard(event))
 
         ended = run(self.sample.folder, *words, hear=hear)
