@@ -353,6 +353,28 @@ def test_what_cannot_be_built_leaves_nothing(
     assert not any((cache / "scratch").iterdir())
 
 
+def test_a_full_disk_is_an_error_in_words(tmp_path: Path) -> None:
+    """Where a file cannot be written to its end, the build says so and leaves no artifact."""
+    shop = Repository(tmp_path / "shop", FILES | {"requirements.txt": "", "big": "x" * 300_000})
+    limited = f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (100_000,) * 2)\n{CHILD}"
+    ran = subprocess.run(
+        (sys.executable, "-c", limited, shop.path, tmp_path / "out", tmp_path / "cache", "022"),
+        env=environ(), check=False, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert ran.stderr.splitlines()[-1].startswith("nonevent.errors.BuildFailed: ")
+    assert not any(tmp_path.glob("out/*"))
+    assert not any((tmp_path / "cache" / "scratch").iterdir())
+
+
+def test_an_output_that_is_no_folder_is_an_error_in_words(
+    shop: Repository, request_for: Callable[..., Request], tmp_path: Path
+) -> None:
+    """An output path that is a file is named in the error."""
+    (tmp_path / "file").touch()
+    with pytest.raises(BuildFailed, match="file"):
+        build(request_for(shop, output=tmp_path / "file"), quiet)
+
+
 def test_the_end_of_a_command_s_output_is_shown(
     shop: Repository, request_for: Callable[..., Request]
 ) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import subprocess
 import sysconfig
+import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,16 @@ def write(file: Path, text: str) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
     return file
+
+
+def touch(work: Path) -> None:
+    """Make a layer."""
+    (work / "whole").touch()
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether that layer is there."""
+    return (folder / "whole").exists()
 
 
 def test_a_legacy_script_is_made_to_start(tmp_path: Path) -> None:
@@ -85,12 +97,33 @@ def test_a_layer_is_made_once_and_whole(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        kept(folder, fail)
+        kept(folder, fail, is_whole=is_whole)
     assert not folder.exists()
     assert not any((tmp_path / "scratch").iterdir())
-    assert not kept(folder, lambda work: (work / "whole").touch())
-    assert kept(folder, fail)
-    assert (folder / "whole").exists()
+    assert not kept(folder, touch, is_whole=is_whole)
+    assert kept(folder, fail, is_whole=is_whole)
+    assert is_whole(folder)
+
+
+def test_a_layer_that_was_damaged_is_made_again(tmp_path: Path) -> None:
+    """Where a cleaner or a person took a part away, the layer is made anew."""
+    folder = tmp_path / "deps" / "key"
+    kept(folder, touch, is_whole=is_whole)
+    (folder / "whole").rename(folder / "left-over")
+    assert not kept(folder, touch, is_whole=is_whole)
+    assert [path.name for path in folder.iterdir()] == ["whole"]
+
+
+def test_layers_that_nobody_uses_are_forgotten(tmp_path: Path) -> None:
+    """Making a layer removes those that were last used more than a month ago, and no others."""
+    deps = tmp_path / "deps"
+    for name, days in (("old", 31), ("recent", 29), ("used", 31)):
+        kept(deps / name, touch, is_whole=is_whole)
+        then = time.time() - days * 86400
+        os.utime(deps / name, (then, then))
+    kept(deps / "used", touch, is_whole=is_whole)
+    kept(deps / "new", touch, is_whole=is_whole)
+    assert {path.name for path in deps.iterdir() if path.is_dir()} == {"recent", "used", "new"}
 
 
 def test_needs_are_those_of_readelf(tmp_path: Path) -> None:

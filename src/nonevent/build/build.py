@@ -20,7 +20,7 @@ from nonevent.build.python import Interpreter, find_python, wanted
 from nonevent.build.source import Source, export, find_source, submodules
 from nonevent.build.uv import uv_version
 from nonevent.config.read import FILES, NONEVENT, app_among
-from nonevent.errors import ArtifactInvalid, ConfigMissing, ConfigNotCommitted
+from nonevent.errors import ArtifactInvalid, BuildFailed, ConfigMissing, ConfigNotCommitted
 from nonevent.model.manifest import Manifest, Python
 from nonevent.model.parse import canonical
 
@@ -84,7 +84,14 @@ def build(request: Request, report: Report) -> Built:
         job = _Job(
             request=request, source=source, app=app, python=python, env=env, cache=cache, work=work
         )
-        built = _build(job, report)
+        try:
+            built = _build(job, report)
+        except OSError as error:
+            place = f" at {error.filename}" if error.filename else ""
+            raise BuildFailed(
+                f"the build could not write or read{place}: {error.strerror}",
+                hint="is there room on the disk? the cache may be removed: " + str(cache),
+            ) from error
     if not source.dirty:
         record.parent.mkdir(exist_ok=True)
         size = built.path.stat().st_size

@@ -6,12 +6,16 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+KEPT_FOR = 30 * 86400.0
+"""Seconds that a layer stays in the cache after its last use."""
 
 
 @contextmanager
@@ -53,17 +57,20 @@ def locked(file: Path) -> Iterator[None]:
         yield
 
 
-def kept(folder: Path, make: Callable[[Path], None]) -> bool:
-    """Have ``make`` fill the folder unless it is there; whether it was.
+def kept(folder: Path, make: Callable[[Path], None], *, is_whole: Callable[[Path], bool]) -> bool:
+    """Have ``make`` fill the folder unless it is there and whole; whether it was.
 
     ``make`` gets a scratch folder, which is renamed when it is complete. Of two builds that need
-    the same at once, the second waits for the first.
+    the same at once, the second waits for the first. What nobody used for long is removed.
     """
-    if folder.is_dir():
+    if is_whole(folder):
+        os.utime(folder)
         return True
     with locked(folder.with_name(folder.name + ".lock")):
-        if folder.is_dir():
+        if is_whole(folder):
             return True
+        shutil.rmtree(folder, ignore_errors=True)
+        _forget(folder.parent)
         with scratch(folder.parents[1]) as work:
             made = work / folder.name
             made.mkdir()
@@ -73,12 +80,21 @@ def kept(folder: Path, make: Callable[[Path], None]) -> bool:
     return False
 
 
+def _forget(parent: Path) -> None:
+    """Remove what was last used long ago; each holds a whole virtualenv."""
+    oldest = time.time() - KEPT_FOR
+    for folder in parent.iterdir():
+        if folder.is_dir() and folder.stat().st_mtime < oldest:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def write_beside(file: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old one or the new one, also after a crash."""
     with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".", delete=False) as out:
         beside = file.parent / out.name
         try:
             out.write(content)
+            out.flush()
             publish(beside, file)
         except BaseException:
             beside.unlink(missing_ok=True)

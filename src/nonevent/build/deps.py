@@ -88,11 +88,12 @@ def build_deps(
             "ref": asdict(layer.ref),
             "needs": asdict(needs),
             "packages": packages_in(site_packages(tree)),
+            "part": (work / "part.tar.zst").stat().st_size,
         }
         (work / "layer.json").write_bytes(layer.encoded())
         (work / "about.json").write_bytes(canonical(about))
 
-    reused = kept(folder, make)
+    reused = kept(folder, make, is_whole=_is_whole)
     about = json.loads((folder / "about.json").read_bytes())
     return Deps(
         ref=LayerRef(**about["ref"]),
@@ -106,6 +107,20 @@ def build_deps(
         packages=tuple((name, version) for name, version in about["packages"]),
         reused=reused,
     )
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a kept layer still has all that an artifact takes of it, and its tree."""
+    try:
+        about = json.loads((folder / "about.json").read_bytes())
+        encoded = (folder / "layer.json").read_bytes()
+        return (
+            hashlib.sha256(encoded).hexdigest() == about["ref"]["digest"]
+            and (folder / "part.tar.zst").stat().st_size == about["part"]
+            and (folder / "tree" / "pyvenv.cfg").is_file()
+        )
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def install(
