@@ -97,7 +97,7 @@ def named(layout: Layout, error: NoneventError | OSError) -> NoneventError:
     if isinstance(error, NoneventError):
         return error
     if error.errno in _FULL:
-        return layers.disk_full(layout.layers / "x")
+        return layers.disk_full(layout.root)
     return NoneventError(f"the host refused: {error}")
 
 

@@ -67,7 +67,7 @@ class Incoming:
             DiskFull: there is no room for it.
         """
         view = memoryview(data)
-        with _full_disk_named(self.folder):
+        with _full_disk_named(self.layout.root):
             while view:
                 while self._descriptor < 0:
                     self._begin()
@@ -112,7 +112,7 @@ class Incoming:
         Raises:
             ArtifactInvalid: files are missing.
         """
-        with _full_disk_named(self.folder):
+        with _full_disk_named(self.layout.root):
             while self._place < len(self._files) and not self._files[self._place].size:
                 self._begin()
             if self._place < len(self._files):
@@ -161,7 +161,7 @@ def disk_full(folder: Path) -> DiskFull:
     room = os.statvfs(folder)
     free = room.f_bavail * room.f_frsize
     return DiskFull(
-        f"the disk that holds {folder.parent.parent} is full",
+        f"the disk that holds {folder} is full",
         context=(f"{free / 2**20:.0f} MB and {room.f_favail} inodes are free",),
         hint="make room, or `nonevent prune`, and deploy again",
     )
@@ -186,7 +186,7 @@ def receive(layout: Layout, ref: LayerRef, file_list: bytes) -> Incoming:
     room = os.statvfs(folder)
     if room.f_bavail * room.f_frsize < ref.size + ROOM or 0 < room.f_favail < ref.files * 2:
         folder.rmdir()
-        raise disk_full(layout.layers / "x")
+        raise disk_full(layout.root)
     files = [entry for entry in layer.entries if isinstance(entry, File)]
     return Incoming(layout=layout, ref=ref, layer=layer, folder=folder, _files=files)
 

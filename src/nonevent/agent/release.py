@@ -112,7 +112,7 @@ def stage(layout: Layout, staged: Staged) -> None:
     except OSError as error:
         remove_tree(partial)
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EMLINK}:
-            raise layers.disk_full(partial) from error
+            raise layers.disk_full(layout.root) from error
         raise
     durable.sync_folder(layout.releases)
 
