@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import errno
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from nonevent.agent import facts, journal, layers, ledger, lock
+from nonevent.agent import release as releases
 from nonevent.agent.plan import back, plan
 from nonevent.agent.steps import take
 from nonevent.errors import Interrupted, NeedsPerson, NoneventError, WentBack
 from nonevent.model.ledger import Event, Line, State
 from nonevent.model.plan import Dismiss, RunCommand, Step, step_as_dict
-from nonevent.model.want import Deploy, Start, Want
+from nonevent.model.want import Start, Want
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nonevent.agent.host import Host
     from nonevent.agent.journal import Journal, Story
     from nonevent.model.layout import Layout
@@ -112,19 +116,23 @@ def _failed(host: Host, error: NoneventError, want: Want, decided: Plan, written
         written.close("done")
         return
     switched = host.switched
-    _note_failed(host, error, want, decided)
-    try:
+    with _even_if_full(host):
+        _note_failed(host, decided.release, want.by, error.message)
+    with _even_if_full(host):
         written.failed(error)
+    try:
         go_back(host, want, written)
     except (NoneventError, OSError) as second:
         ours = named(host.layout, second)
-        written.close("needs-person")
+        with _even_if_full(host):
+            written.close("needs-person")
         raise NeedsPerson(
             f"{error.message}, and going back failed: {ours.message}",
             context=(*error.context, *ours.context, serving(host)),
             hint=f"nonevent status {want.environment}",
         ) from second
-    written.close("went-back" if switched else "failed")
+    with _even_if_full(host):
+        written.close("went-back" if switched else "failed")
     serves = serving(host, "serves again" if switched else "still serves")
     context = (*error.context, *_commands_that_ran(decided, written), serves)
     if switched and not isinstance(error, Interrupted):
@@ -145,23 +153,29 @@ def _hint(error: NoneventError, want: Want, decided: Plan) -> str:
     return f"nonevent logs {want.environment} --release {decided.release}"
 
 
-def _note_failed(host: Host, error: NoneventError, want: Want, decided: Plan) -> None:
-    """The ledger says that the release failed; a full disk must not stop the way back."""
-    release = ledger.history(host.layout).release(decided.release or 0)
-    if not isinstance(want.goal, Deploy) or not release or release.state is not State.STAGED:
+def _note_failed(host: Host, number: int | None, by: str, reason: str) -> None:
+    """The ledger says that a release that was only staged is no good."""
+    release = ledger.history(host.layout).release(number or 0)
+    if not release or release.state is not State.STAGED:
         return
     line = Line(
         number=0,
         time=ledger.now(),
         event=Event.FAILED,
         release=release.number,
-        by=want.by,
-        reason=error.message,
+        by=by,
+        reason=reason,
     )
+    ledger.append(host.layout, line)
+
+
+@contextmanager
+def _even_if_full(host: Host) -> Iterator[None]:
+    """Go on where something cannot be written down: the way back matters more."""
     try:
-        ledger.append(host.layout, line)
-    except OSError as second:
-        host.note(f"the ledger could not be written: {second}")
+        yield
+    except OSError as error:
+        host.note(f"this could not be written down: {error}")
 
 
 def go_back(host: Host, want: Want, written: Journal) -> None:
@@ -227,7 +241,8 @@ def recover(host: Host) -> Story | None:
         by=story.by,
         reason="cut off",
     )
-    _note_cut_off(host, story)
+    _note_failed(host, story.release, story.by, "cut off")
+    releases.clean(host.layout)
     try:
         go_back(host, want, written)
     except (NoneventError, OSError) as error:
@@ -240,17 +255,3 @@ def recover(host: Host) -> Story | None:
         ) from error
     written.close("recovered")
     return story
-
-
-def _note_cut_off(host: Host, story: Story) -> None:
-    release = ledger.history(host.layout).release(story.release or 0)
-    if release and release.state is State.STAGED:
-        line = Line(
-            number=0,
-            time=ledger.now(),
-            event=Event.FAILED,
-            release=release.number,
-            by=story.by,
-            reason="cut off",
-        )
-        ledger.append(host.layout, line)
