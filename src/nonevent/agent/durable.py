@@ -51,7 +51,9 @@ def append(path: Path, text: str) -> None:
         if intact < len(whole):
             os.ftruncate(file.fileno(), intact)
         try:
-            os.write(file.fileno(), text.encode())
+            left = memoryview(text.encode())
+            while left:
+                left = left[os.write(file.fileno(), left) :]
             os.fsync(file.fileno())
         except OSError:
             # A full disk may have taken half a line: what was there before is what counts.

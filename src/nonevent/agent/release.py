@@ -163,6 +163,13 @@ def own_files(layout: Layout, number: int) -> tuple[str, ...]:
     return tuple(sorted(os.path.normpath(name) for name in found))
 
 
+def clean(layout: Layout) -> None:
+    """Remove folders that were half made or half removed. The caller holds the lock."""
+    for pattern in (".partial-*", ".gone-*"):
+        for folder in layout.releases.glob(pattern):
+            remove_tree(folder)
+
+
 def remove_tree(folder: Path) -> None:
     """Remove a folder whose folders may not be written to."""
     for place, _, _ in os.walk(folder):
