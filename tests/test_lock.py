@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -145,6 +146,17 @@ def test_uv_reads_its_own_lock(copied: Callable[[str], Path], tmp_path: Path) ->
     with pytest.raises(LockStale) as stale:
         read_lock(project_in(root, tmp_path), root / "uv.lock")
     assert stale.value.hint.startswith("uv lock")
+
+
+def test_a_member_of_a_workspace_is_a_project(
+    copied: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """A member is built with its own dependencies alone, from the lock of the whole."""
+    root = copied("uv")
+    project = replace(project_in(root, tmp_path), folder=root / "libs" / "shared")
+    locked = read_lock(project, root / "uv.lock")
+    assert [str(path.relative_to(root)) for path in locked.local] == ["libs/shared"]
+    assert "h11" not in locked.text
 
 
 def test_a_project_that_is_no_package_is_not_installed(

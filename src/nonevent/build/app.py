@@ -118,7 +118,8 @@ def install_local(shop: Workshop, projects: tuple[Path, ...], *, version: str) -
             raise BuildFailed(
                 f"the package in {project.name} could not be built",
                 context=made.quoted(),
-                hint="where it is no package, say so: [tool.uv] package = false",
+                hint="where it is no package, say so in pyproject.toml: [tool.uv] package = false, "
+                "or [tool.poetry] package-mode = false",
             )
     (target / ".lock").unlink(missing_ok=True)
     settle(target, target / "bin", beside=False)

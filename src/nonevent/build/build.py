@@ -67,8 +67,8 @@ def build(request: Request, report: Report) -> Built:
         UsageError: where the project, its lock or its configuration cannot be built from.
         BuildFailed: where a step failed; nothing is left behind.
     """
-    cache = request.cache.absolute()
-    cache.mkdir(parents=True, exist_ok=True)
+    request.cache.mkdir(parents=True, exist_ok=True)
+    cache = request.cache.resolve()
     env = clean_environment(request.environ)
     # A wheel that was built with other flags must not come from the cache of other projects.
     env.setdefault("UV_CACHE_DIR", str(cache / "uv"))
@@ -152,8 +152,8 @@ def _build(job: _Job, report: Report) -> Built:
 def _build_app(job: _Job, deps: Deps, locked: Locked, folder: Path, report: Report) -> AppLayer:
     shop = open_workshop(deps.tree, folder, work=job.work, python=job.python, env=job.env)
     if locked.local:
-        names = ", ".join(path.name for path in locked.local if path != folder) or job.app.app
-        with phase(report, "project", names):
+        names = (job.app.app if path == folder else path.name for path in locked.local)
+        with phase(report, "project", ", ".join(names)):
             install_local(shop, locked.local, version=f"0+g{job.source.commit[:12]}")
     run_commands(shop, job.app, report)
     with phase(report, "app") as current:

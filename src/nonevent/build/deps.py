@@ -163,10 +163,14 @@ def install(
     missing = tuple(line for line in checked.stderr.splitlines() if "not installed" in line)
     if missing:
         raise LockInvalid(
-            "the lock is not complete",
-            context=missing,
-            hint="lock again with the tool that wrote it",
+            "the lock is not complete", context=missing, hint=_how_to_complete(missing)
         )
+
+
+def _how_to_complete(missing: tuple[str, ...]) -> str:
+    if any("setuptools" in line for line in missing):
+        return "pip-compile leaves setuptools out unless it is given --allow-unsafe"
+    return "lock again with the tool that wrote it"
 
 
 def site_packages(tree: Path) -> Path:

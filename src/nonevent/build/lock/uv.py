@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from nonevent.build.lock.base import Project
 
 
-def read(project: Project, lock: Path) -> Locked:
+def read(project: Project, lock: Path) -> Locked:  # noqa: ARG001  (uv finds it itself)
     """The part of uv.lock that this project needs, as pylock.toml: it keeps indexes and URLs."""
     everything = _export(project)
     raw = tomllib.loads(everything)
-    local = local_projects(raw, project, lock.parent)
+    local = local_projects(raw, project, project.folder)  # As uv writes them: from where it ran.
     text = _export(project, "--no-emit-local") if local else everything
     return Locked(file="pylock.toml", text=text, hashed=is_hashed(raw), local=local)
 
