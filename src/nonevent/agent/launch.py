@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nonevent.model.layout import Layout
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PYTHON = re.compile(r"python(3(\.\d+)?)?")
 _SCRIPT = re.compile(rb"#!.*(?:python|/bin/sh)")
 
 
@@ -128,7 +129,7 @@ def resolved(folder: Path, argv: tuple[str, ...]) -> tuple[str, ...]:
     """
     program, *rest = argv
     python = str(folder / "venv" / "bin" / "python")
-    if program in {"python", "python3"}:
+    if _PYTHON.fullmatch(program):
         return (python, *rest)
     if "/" in program:
         return argv

@@ -80,12 +80,12 @@ class Channel:
             )
         try:
             header = json.loads(self._exactly(length))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ProtocolBroken(f"a message is not JSON: {error}") from error
         if not isinstance(header, dict):
             raise ProtocolBroken("a message is not a JSON object")
         size = header.pop("body", 0)
-        if not isinstance(size, int) or not 0 <= size <= MOST_BODY:
+        if type(size) is not int or not 0 <= size <= MOST_BODY:
             raise ProtocolBroken(f"a message announces a body of {size!r} bytes")
         return Frame(header, self._exactly(size))
 
