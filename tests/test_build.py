@@ -258,6 +258,19 @@ def test_a_dirty_tree_is_said_and_not_built(
     assert build(request_for(shop, dirty=True), quiet).manifest != dirty.manifest
 
 
+def test_a_module_that_cannot_be_compiled_is_said(
+    shop: Repository, request_for: Callable[..., Request]
+) -> None:
+    """Python 2 left in a repository does not stop a build, and is named."""
+    shop.commit({"old/two.py": "print 'two'\n"})
+    events: list[Event] = []
+    built = build(request_for(shop), events.append)
+    assert "app/old/two.py" in paths_of(built, "app")
+    notice = next(each for each in events if isinstance(each, Noticed))
+    assert notice.message.endswith(": app/old/two.py")
+    assert notice.message.startswith("1 file of the app cannot be compiled")
+
+
 def test_services_of_the_commit_are_in_the_manifest(
     shop: Repository, request_for: Callable[..., Request]
 ) -> None:

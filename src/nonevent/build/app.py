@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from nonevent.build.artifact import Packed
 from nonevent.build.bytecode import compile_tree
 from nonevent.build.elf import Needs, needs_of
-from nonevent.build.event import Noticed, phase
+from nonevent.build.event import Noticed, counted, phase
 from nonevent.build.installed import Packages, packages_in, settle
 from nonevent.build.layer import pack, paths
 from nonevent.build.process import run
@@ -189,8 +189,14 @@ def finish(shop: Workshop, app: App, *, part: Path, report: Report) -> AppLayer:
             )
         (shop.tree / "static").symlink_to(f"app/{static}")
     broken = compile_tree(shop.tree, ("app", "lib"), python=shop.python, env=shop.env)
-    for line in broken:
-        report(Noticed(message=line.removeprefix("*** ").replace(f"{shop.tree}/", "")))
+    if broken:
+        report(
+            Noticed(
+                message=f"{counted(len(broken), 'file')} of the app cannot be compiled by Python "
+                f"{shop.python.version}: {', '.join(broken[:5])}{', …' * (len(broken) > 5)}",
+                hint="fine for templates and the like; what imports them will fail",
+            )
+        )
     lib = shop.tree / "lib"
     layer = pack("app", shop.tree, part)
     return AppLayer(

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from nonevent.build.zstd import Zstd
 
 LARGEST_MANIFEST = 4 << 20
-LARGEST_LIST = 256 << 20
+LARGEST_LIST = 64 << 20
 """Bytes; a list has about 200 per file."""
 _CHUNK = 1 << 20
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from nonevent.build.layer import paths
 from nonevent.build.process import Outcome, run
+from nonevent.errors import BuildFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,17 +31,21 @@ import compileall, sys
 from py_compile import PycInvalidationMode
 tree = sys.argv[1]
 for path in sys.argv[2:]:
-    compileall.compile_file(tree + "/" + path, force=True, quiet=1, stripdir=tree,
-                            invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+    if not compileall.compile_file(tree + "/" + path, force=True, quiet=2, stripdir=tree,
+                                   invalidation_mode=PycInvalidationMode.UNCHECKED_HASH):
+        print(path)
 """
 
 
 def compile_tree(
     tree: Path, folders: tuple[str, ...], *, python: Interpreter, env: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """Compile all modules below folders of a tree; why some could not be, as Python says it.
+    """Compile all modules below folders of a tree; the paths of those that are no valid Python.
 
     The tree's own path is not in the outcome. Python puts the true path in at import.
+
+    Raises:
+        BuildFailed: where the interpreter itself fails.
     """
     modules = sorted(
         path
@@ -57,6 +62,7 @@ def compile_tree(
 
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         made = list(pool.map(compile_chunk, range(0, len(modules), CHUNK)))
-    return tuple(
-        line for each in made for line in each.text.splitlines() if line.startswith("*** ")
-    )
+    for each in made:
+        if each.status != 0:
+            raise BuildFailed(f"compiling byte code {each.ending}", context=each.quoted())
+    return tuple(path for each in made for path in each.text.splitlines())
