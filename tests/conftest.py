@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from bed import Bed, why_not
 from sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -59,3 +60,20 @@ def serving(cache: Path, _kept: list[Sandbox]) -> Sandbox:
         _kept.append(Sandbox(cache))
         _kept[-1].deployed()
     return _kept[-1]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give all tests that use the bed to one worker, so that they share its hosts."""
+    for item in items:
+        if "bed" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("bed"))
+
+
+@pytest.fixture(scope="session")
+def bed() -> Iterator[Bed]:
+    """Real hosts, see ``tests/bed``; tests share them by name and `reset` what they need fresh."""
+    if reason := why_not():
+        pytest.skip(reason)
+    with Bed() as made:
+        yield made
