@@ -80,7 +80,7 @@ def start(made: Project) -> None:
         file.write("/etc/\n")
 
 
-@pytest.mark.xdist_group("real-light")
+@pytest.mark.xdist_group("real-2")
 def test_wagtail_site(tmp_path: Path) -> None:
     """A site made by ``wagtail start`` loses no request there and back, and its data stays."""
     with project(tmp_path / "shop") as made:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.xdist_group("real-light")
+@pytest.mark.xdist_group("real-1")
 def test_flask_with_hashed_requirements(tmp_path: Path) -> None:
     """A Flask project on gunicorn, with hashed requirements, loses no request there and back."""
     with project(tmp_path / "shop", PROJECTS / "flask_requirements") as made:
@@ -24,7 +24,7 @@ def test_flask_with_hashed_requirements(tmp_path: Path) -> None:
         there_and_back(made, story)
 
 
-@pytest.mark.xdist_group("real-light")
+@pytest.mark.xdist_group("real-1")
 def test_fastapi_with_uv_lock(tmp_path: Path) -> None:
     """A FastAPI package on uvicorn, locked by uv a moment ago, loses no request there and back."""
     with project(tmp_path / "shop", PROJECTS / "fastapi_uv") as made:
