@@ -93,9 +93,11 @@ def _read(server: Server) -> None:
                 server.requests.put(frame)
     except ProtocolBroken as error:
         print(error.message, file=sys.stderr)  # noqa: T201
-    server.gone.set()
-    server.cancelled.set()
-    server.requests.put(None)
+    finally:
+        # Whatever ended the reading: nobody waits for what cannot come any more.
+        server.gone.set()
+        server.cancelled.set()
+        server.requests.put(None)
 
 
 def _answer(server: Server, frame: Frame) -> None:

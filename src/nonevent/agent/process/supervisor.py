@@ -199,7 +199,8 @@ def _definition(program: Program) -> bytes:
                 "stopasgroup": "false",
                 "killasgroup": "true",
                 "redirect_stderr": "true",
-                "stdout_logfile": str(program.log).replace("%", "%%"),
+                # Supervisor fills in this one twice.
+                "stdout_logfile": str(program.log).replace("%", "%%%%"),
                 "stdout_logfile_maxbytes": str(LOG_BYTES),
                 "stdout_logfile_backups": str(LOGS_KEPT),
             }
