@@ -28,7 +28,7 @@ SHOWN_COMMITS = 20
 @click.command()
 @click.argument("environment")
 @click.argument("what", metavar="[REF|ARTIFACT]", default="HEAD")
-@click.option("--dirty", is_flag=True, help="Take uncommitted changes along.")
+@click.option("--dirty", is_flag=True, help="Take uncommitted changes along, and mark it so.")
 @common
 def plan(command: Command, environment: str, what: str, dirty: bool) -> None:
     """Say what `deploy` would do: commits, dependencies, services. Changes nothing there."""
@@ -205,7 +205,14 @@ def _show_releases(history: History) -> None:
 @click.argument("environment")
 @click.option("-s", "--service", default="", help="Only this service; also `front`, `keeper`.")
 @click.option("-r", "--release", type=int, help="Only this release.")
-@click.option("-n", "--lines", type=click.IntRange(min=0), default=100, show_default=True)
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(min=0),
+    default=100,
+    metavar="COUNT",
+    help="The last lines of each log (default: 100).",
+)
 @click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
 @common
 def logs(

@@ -1,0 +1,125 @@
+"""The documentation: it says what is there, and its commands do what it says."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+from pages import run_page
+
+from nonevent.cli.__main__ import nonevent
+from nonevent.cli.reference import EVENTS, reference
+from nonevent.config.reference import annotated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+COMMANDS = DOCS / "reference" / "commands.md"
+README = ROOT / "README.md"
+TUTORIAL = DOCS / "tutorial" / "first-deploy.md"
+PAGES = sorted({*ROOT.glob("*.md"), *DOCS.rglob("*.md")})
+LINK = re.compile(r"(?<!!)\[[^]]*\]\(([^)\s]+)\)")
+"""A link of Markdown to another place."""
+
+
+@pytest.mark.xdist_group("docs")
+def test_tutorial(expect: Callable[[Path, str], None]) -> None:
+    """A newcomer who types what the tutorial says sees what it shows."""
+    expect(TUTORIAL, run_page(TUTORIAL.read_text(encoding="utf-8")))
+
+
+@pytest.mark.xdist_group("docs")
+def test_readme(expect: Callable[[Path, str], None]) -> None:
+    """The transcript in the README is what its commands write for the tutorial's shop."""
+    text = README.read_text(encoding="utf-8")
+    expect(README, run_page(text, before=TUTORIAL.read_text(encoding="utf-8")))
+
+
+def test_commands_are_made_from_the_code() -> None:
+    """The committed page of the commands is the one that the commands give."""
+    assert COMMANDS.read_text(encoding="utf-8") == reference()
+
+
+def test_every_command_and_option_is_in_the_reference() -> None:
+    """No command and no option is missing from the page of the commands."""
+    page = COMMANDS.read_text(encoding="utf-8")
+    for name, command in nonevent.commands.items():
+        assert f"\n### {name}\n" in page
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                for option in parameter.opts:
+                    assert re.search(rf"[`\s]{option}[`,\s]", page), f"{name} {option}"
+
+
+def test_every_event_is_in_the_reference() -> None:
+    """The page of the commands names the events that the code emits, and no others."""
+    sources = [
+        *(ROOT / "src/nonevent/cli").glob("*.py"),
+        *(ROOT / "src/nonevent").glob("agent/**/*.py"),
+    ]
+    emitted = {name for path in sources for name in events(ast.parse(path.read_text()))}
+    assert emitted == set(EVENTS)
+
+
+def events(tree: ast.AST) -> Iterator[str]:
+    """The names of events in a module: ``….event("name", …)`` and ``{"event": "name", …}``."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(attr="event"), args=[ast.Constant(value=str(name)), *_]
+            ):
+                yield name
+            case ast.Dict(
+                keys=[ast.Constant(value="event"), *_], values=[ast.Constant(value=name), *_]
+            ):
+                yield str(name)
+
+
+def test_every_key_is_in_the_reference() -> None:
+    """Every key of the annotated configuration stands on the page of the configuration."""
+    page = (DOCS / "reference" / "configuration.md").read_text(encoding="utf-8")
+    for key in keys(tomllib.loads(annotated())):
+        assert re.search(rf"^(\[.*\b{key}\b.*\]|{key} = .*)$", page, re.MULTILINE), key
+
+
+def keys(table: dict[str, object]) -> Iterator[str]:
+    """All keys of a table, and of the tables in it."""
+    for key, value in table.items():
+        yield key
+        if isinstance(value, dict):
+            yield from keys(value)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every link within this repository leads to a file, and to a heading if it names one."""
+    text = page.read_text(encoding="utf-8")
+    for link in LINK.findall(text):
+        if "://" in link:
+            continue
+        name, _, heading = link.partition("#")
+        goal = (page.parent / name) if name else page
+        assert goal.exists(), f"{page.name} links to {link}"
+        if heading:
+            assert heading in anchors(goal.read_text(encoding="utf-8")), link
+
+
+def anchors(text: str) -> set[str]:
+    """The names by which a page's headings can be linked to, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pages_are_plain(page: Path) -> None:
+    """No page says "successfully", calls out, or decorates itself."""
+    code = re.compile(r"```.*?```|`[^`]*`|<!--.*?-->", re.DOTALL)
+    text = code.sub("", page.read_text(encoding="utf-8"))
+    assert not re.findall(r"\b[Ss]uccessfully\b|!(?!\[)|[\U0001f300-\U0001faff\u2705]", text)
