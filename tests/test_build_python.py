@@ -10,7 +10,7 @@ import pytest
 
 from nonevent.build.process import clean_environment
 from nonevent.build.python import Interpreter, find_python, wanted
-from nonevent.errors import PythonMissing
+from nonevent.errors import PythonMissing, UsageError
 
 VERSION = ".".join(map(str, sys.version_info[:3]))
 MINOR = ".".join(map(str, sys.version_info[:2]))
@@ -31,29 +31,45 @@ def found(tmp_path: Path, configured: str, *folders: Path) -> Interpreter:
     """What is found where only these folders are searched, beside /usr/bin."""
     path = os.pathsep.join(map(str, folders))
     env = clean_environment({"PATH": path, "HOME": str(tmp_path)})
-    return find_python(wanted(configured, None, None), env=env, scratch=tmp_path)
+    return find_python(wanted(configured), env=env, scratch=tmp_path)
+
+
+REQUIRES = "[project]\nrequires-python = '>=3.10'"
 
 
 @pytest.mark.parametrize(
-    ("configured", "pinned", "pyproject", "versions", "said_by"),
+    ("configured", "texts", "versions", "said_by"),
     [
-        ("3.12", "3.11", "[project]\nrequires-python = '>=3.10'", "==3.12.*", "`python`"),
-        ("3.12.4", None, None, "==3.12.4", "`python`"),
-        ("", "# mine\n3.11\n3.12\n", "[project]\nrequires-python = '>=3.10'", "==3.11.*",
+        ("3.12", {"pinned": "3.11", "pyproject": REQUIRES}, "==3.12.*", "`python` in the conf"),
+        ("3.12.4", {}, "==3.12.4", "`python` in the conf"),
+        ("", {"pinned": "# mine\n3.11\n3.12\n", "pyproject": REQUIRES}, "==3.11.*",
          ".python-version"),
-        ("", "pypy3.10\n", "[project]\nrequires-python = '>=3.10,<4'", "<4,>=3.10",
-         "`requires-python`"),
-        ("", None, "[tool.x]", ">=3.9", "nobody"),
-        ("", None, None, ">=3.9", "nobody"),
+        ("", {"pinned": "pypy3.10\n", "pyproject": REQUIRES}, ">=3.10", "`requires-python`"),
+        ("", {"pyproject": "[tool.poetry.dependencies]\npython = '^3.11'"}, "<4,>=3.11",
+         "`python` of Poetry"),
+        ("", {"pyproject": "[tool.poetry.dependencies]\npython = '~3.11.2, !=3.11.5'"},
+         "!=3.11.5,<3.12,>=3.11.2", "`python` of Poetry"),
+        ("", {"pipfile": "[requires]\npython_version = '3.11'"}, "==3.11.*", "`python_version`"),
+        ("", {"pyproject": "[tool.x]"}, ">=3.9", "nobody"),
+        ("", {}, ">=3.9", "nobody"),
     ],
 )  # fmt: skip
 def test_who_decides_the_version(
-    configured: str, pinned: str | None, pyproject: str | None, versions: str, said_by: str
+    configured: str, texts: dict[str, str], versions: str, said_by: str
 ) -> None:
-    """The configuration comes before .python-version, and that before requires-python."""
-    want = wanted(configured, pinned, pyproject)
+    """The configuration comes before .python-version, and that before the project's metadata."""
+    want = wanted(configured, **texts)
     assert str(want.versions) == versions
     assert want.said_by.startswith(said_by)
+
+
+@pytest.mark.parametrize(
+    "text", ["[project", "project = 1", "[[tool]]", "tool.poetry = 'x'", "[tool]\nuv = []"]
+)
+def test_a_strange_pyproject_is_an_error_in_words(text: str) -> None:
+    """A pyproject.toml that is broken, or has something else in a table's place, is refused."""
+    with pytest.raises(UsageError, match=r"pyproject\.toml"):
+        wanted("", pyproject=text)
 
 
 def test_a_shim_that_fails_is_passed_over(tmp_path: Path) -> None:

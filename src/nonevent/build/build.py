@@ -75,7 +75,12 @@ def build(request: Request, report: Report) -> Built:
     source = find_source(request.project, ref=request.ref, dirty=request.dirty, env=env)
     app = _configuration(source)
     _notice_changes(source, report)
-    want = wanted(app.python, source.text(".python-version"), source.text("pyproject.toml"))
+    want = wanted(
+        app.python,
+        pinned=source.text(".python-version") or "",
+        pyproject=source.text("pyproject.toml") or "",
+        pipfile=source.text("Pipfile") or "",
+    )
     python = find_python(want, env=env, scratch=cache)
     record = cache / "artifacts" / f"{_key(source, python)[:32]}.json"
     if not source.dirty and (known := _known(record, request.output)):

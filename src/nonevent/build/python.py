@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
 
 from nonevent.build.process import run
+from nonevent.build.pyproject import required_python
 from nonevent.build.uv import uv
 from nonevent.errors import PythonMissing
 
@@ -52,17 +52,21 @@ class Wanted:
     said_by: str
 
 
-def wanted(configured: str, pinned: str | None, pyproject: str | None) -> Wanted:
-    """What the configuration, ``.python-version`` or ``requires-python`` ask for, in this order."""
+def wanted(configured: str, *, pinned: str = "", pyproject: str = "", pipfile: str = "") -> Wanted:
+    """What the configuration, ``.python-version`` or the project's metadata ask for, in this order.
+
+    Raises:
+        UsageError: where a text cannot be read.
+    """
     if configured:
         return Wanted(versions=_specifiers(configured), said_by="`python` in the configuration")
     # The file may name several, or an implementation; the first plain version counts.
-    plain = next((line.strip() for line in (pinned or "").splitlines() if line[:1].isdigit()), "")
+    plain = next((line.strip() for line in pinned.splitlines() if line[:1].isdigit()), "")
     if plain:
         return Wanted(versions=_specifiers(plain), said_by=".python-version")
-    requires = tomllib.loads(pyproject or "").get("project", {}).get("requires-python", "")
-    if requires:
-        return Wanted(versions=_specifiers(requires), said_by="`requires-python`")
+    declared, where = required_python(pyproject, pipfile)
+    if declared:
+        return Wanted(versions=_specifiers(declared), said_by=where)
     return Wanted(versions=SpecifierSet(">=3.9"), said_by="nobody")
 
 

@@ -46,7 +46,7 @@ class Source:
         """A file of the project as it will be built, or None where it has none."""
         if self.dirty:
             file = self.root / self.prefix / path
-            return file.read_text() if file.is_file() else None
+            return file.read_text("utf-8", "replace") if file.is_file() else None
         shown = self.git("show", f"{self.commit}:{self.prefix}{path}")
         return shown.text if shown.status == 0 else None
 

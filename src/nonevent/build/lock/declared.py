@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from typing import TYPE_CHECKING, Any
 
 from packaging.markers import default_environment
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from nonevent.build.pyproject import read_pyproject
 from nonevent.errors import LockStale, UsageError
 
 if TYPE_CHECKING:
@@ -22,13 +22,10 @@ def pyproject(folder: Path) -> dict[str, Any]:
     """The project's ``pyproject.toml``; empty where it has none.
 
     Raises:
-        UsageError: where it is not TOML.
+        UsageError: where it cannot be read.
     """
     file = folder / "pyproject.toml"
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"pyproject.toml cannot be read: {error}") from error
+    return read_pyproject(file.read_text("utf-8", "replace")) if file.is_file() else {}
 
 
 def is_package(folder: Path) -> bool:
