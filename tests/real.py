@@ -91,6 +91,13 @@ class Project:
             file.write(f"\n[environments.local]\nport = {self.port}\n{more}")
         self.repository.commit()
 
+    def keep_secret(self, text: str) -> None:
+        """Write the secrets of ``local``, as a person does who reads the hint about their mode."""
+        secrets = self.folder / "etc" / "local.secrets.env"
+        secrets.parent.mkdir(exist_ok=True)
+        secrets.write_text(text)
+        secrets.chmod(0o600)
+
     def deploy(self) -> int:
         """``nonevent deploy local``; the release that serves."""
         return int(self.good("deploy", "local").event("serving")["release"])

@@ -97,10 +97,7 @@ def queue(made: Project, name: str, seconds: float) -> None:
 def test_django_with_celery_and_poetry_lock(tmp_path: Path) -> None:
     """Across a redeploy and a rollback every task is done once, and the scheduler never twice."""
     with project(tmp_path / "shop", PROJECTS / "django_celery") as made:
-        secrets = made.folder / "etc" / "local.secrets.env"
-        secrets.parent.mkdir()
-        secrets.write_text("SECRET_KEY=only-here\n")
-        secrets.chmod(0o600)
+        made.keep_secret("SECRET_KEY=only-here\n")
         replace(made, "orders/tasks.py", "time.sleep(seconds)\n", HOLD)
         made.init(TIMER)
         assert made.deploy() == 1

@@ -72,10 +72,7 @@ def start(made: Project) -> None:
     with (made.folder / "shop" / "settings" / "production.py").open("a") as file:
         file.write(PRODUCTION)
     (made.folder / "shop" / "loaded.py").write_text(LOADED)
-    secrets = made.folder / "etc" / "local.secrets.env"
-    secrets.parent.mkdir()
-    secrets.write_text("SECRET_KEY=only-here\n")
-    secrets.chmod(0o600)
+    made.keep_secret("SECRET_KEY=only-here\n")
     with (made.folder / ".gitignore").open("a") as file:
         file.write("/etc/\n")
 
