@@ -38,7 +38,10 @@ def scratch(cache: Path) -> Iterator[Path]:
 def _sweep(parent: Path) -> None:
     """Remove what builds left that were killed: nobody holds the lock on their folders."""
     for folder in parent.iterdir():
-        handle = os.open(folder, os.O_RDONLY)
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # Its build has just ended.
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
