@@ -116,13 +116,18 @@ def steady(host: Host, instance: InstanceId) -> str:
     deadline = time.monotonic() + STEADY_LIMIT
     while True:
         found = _must_live(host, instance)
-        if found.state is RunState.RUNNING:
+        if found.state is RunState.RUNNING and _is_itself(found):
             break
         if time.monotonic() > deadline:
             raise BootFailed(f"{instance} does not come up within {STEADY_LIMIT:g} s")
         host.pause()
     _prove(host, found, staged)
     return ""
+
+
+def _is_itself(instance: Instance) -> bool:
+    """Whether the process is the service already, and no longer the agent that becomes it."""
+    return kernel.environment(instance.pid).get("NONEVENT_INSTANCE") == str(instance.id)
 
 
 def watch(host: Host, instances: tuple[InstanceId, ...], want: Want) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,19 @@ def probe_port(address: str, port: int, health: Health, *, limit: float = LIMIT)
     return _ask(http.client.HTTPConnection(address, port, timeout=limit), health)
 
 
+def _read_to_the_end(answer: http.client.HTTPResponse, deadline: float) -> None:
+    """Read a body that may trickle for ever, or break off.
+
+    Raises:
+        TimeoutError, http.client.IncompleteRead: it did.
+    """
+    while answer.read1(2**16):
+        if time.monotonic() > deadline:
+            raise TimeoutError
+    if answer.length:
+        raise http.client.IncompleteRead(b"", answer.length)
+
+
 def _ask(connection: http.client.HTTPConnection, health: Health) -> Answer:
     headers = {
         "Host": health.host,
@@ -75,7 +89,7 @@ def _ask(connection: http.client.HTTPConnection, health: Health) -> Answer:
     try:
         connection.request("GET", health.path, headers=headers)
         answer = connection.getresponse()
-        answer.read()
+        _read_to_the_end(answer, time.monotonic() + (connection.timeout or LIMIT))
     except FileNotFoundError:
         return Answer(fault="did not listen")
     except ConnectionRefusedError:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+import os
+import signal
 import subprocess
+import time
 from dataclasses import dataclass, field
 from datetime import datetime
 from logging import Formatter, LogRecord
@@ -10,7 +15,7 @@ from logging.handlers import RotatingFileHandler
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from cronsim import CronSim
+from cronsim import CronSim, CronSimError
 
 from nonevent.agent import ledger, release
 from nonevent.agent.process.supervisor import LOG_BYTES, LOGS_KEPT
@@ -29,12 +34,16 @@ END_LIMIT = 5.0
 def next_run(schedule: str, after: float) -> float:
     """When a schedule is due next, in Unix seconds; cron fields are in the machine's own time.
 
-    ``every 10m`` counts from ``after``; the configuration's parser has checked the schedule.
+    ``every 10m`` counts from ``after``. A day that never comes, or a schedule that cannot be
+    read, is due never: it must not keep the keeper from all else.
     """
     if schedule.startswith("every "):
         return after + (duration(schedule.removeprefix("every ")) or 60.0)
     local = datetime.fromtimestamp(after).astimezone()
-    return next(CronSim(schedule, local)).timestamp()
+    try:
+        return next(CronSim(schedule, local)).timestamp()
+    except (CronSimError, StopIteration):
+        return math.inf
 
 
 @dataclass(slots=True)
@@ -98,21 +107,25 @@ class Timers:
         )
         log.setFormatter(Formatter("%(message)s"))
         assert child.stdout  # noqa: S101  (it was started with a pipe)
-        for line in child.stdout:
-            text = line.decode(errors="replace").rstrip("\n")
-            log.emit(LogRecord(name, 20, "", 0, "%s", (text,), None))
+        with child.stdout as output:
+            for line in output:
+                text = line.decode(errors="replace").rstrip("\n")
+                log.emit(LogRecord(name, 20, "", 0, "%s", (text,), None))
         status = child.wait()
         if status:
             text = f"{ledger.now()} {name} ended with status {status}"
             log.emit(LogRecord(name, 40, "", 0, "%s", (text,), None))
         log.close()
 
-    def _finish(self, name: str) -> None:
-        self.running.pop(name).reader.join(timeout=END_LIMIT)
+    def _finish(self, name: str, limit: float = END_LIMIT) -> None:
+        self.running.pop(name).reader.join(timeout=limit)
 
     def end(self) -> None:
-        """Tell what runs to end."""
+        """Tell what runs to end, and make sure of it."""
+        deadline = time.monotonic() + END_LIMIT
         for each in self.running.values():
             each.child.terminate()
-        for name in list(self.running):
-            self._finish(name)
+        for name, each in list(self.running.items()):
+            self._finish(name, max(0.0, deadline - time.monotonic()))
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(each.child.pid, signal.SIGKILL)
