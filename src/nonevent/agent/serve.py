@@ -19,7 +19,7 @@ from nonevent.agent import apply as applying
 from nonevent.agent import fit, layers, ledger, lock, logs, release, status, variables
 from nonevent.agent.host import Host
 from nonevent.agent.process import supervisor
-from nonevent.errors import NoneventError, ProtocolBroken, UsageError
+from nonevent.errors import Interrupted, NoneventError, ProtocolBroken, UsageError
 from nonevent.model.manifest import LAYERS, LayerRef, manifest_from
 from nonevent.model.parse import Table, parse
 from nonevent.model.plan import step_as_dict
@@ -179,8 +179,9 @@ def _next_data(server: Server) -> bytes:
     if following is None:
         # The end is there for the loop too, which would wait for it.
         server.requests.put(None)
-    if following is None or server.cancelled.is_set():
         raise ProtocolBroken("the connection ended within a layer")
+    if server.cancelled.is_set():
+        raise Interrupted("interrupted")
     if following.header.get("request") != "data":
         raise ProtocolBroken("something else than data arrived within a layer")
     return following.body

@@ -12,6 +12,7 @@ import click
 
 from nonevent.cli.narrate import Narrator
 from nonevent.cli.output import Output
+from nonevent.errors import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,7 +59,12 @@ class Command:
 
         with project.transport(task.environment).connect(task.by) as connection:
             self.output.scope = task.environment.name
-            yield Session(connection, self.narrator.agent)
+            try:
+                yield Session(connection, self.narrator.agent)
+            except KeyboardInterrupt:
+                raise Interrupted(
+                    "interrupted", hint=f"nonevent status {task.environment.name}"
+                ) from None
 
     def build(
         self, project: Project, ref: str, *, dirty: bool, output: Path | None = None

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from nonevent.build.event import Event
     from nonevent.cli.output import Output
 
+INTERRUPTED = "interrupted; waiting until the host has settled (Ctrl-C again: do not wait)"
 UNSHOWN = (Boot, Keep)
 """Steps that get no line of their own: the next one says whether they went well."""
 
@@ -123,6 +124,8 @@ class Narrator:
                 out.output(table.text("text"))
             case "note":
                 out.line("note", table.text("text"))
+            case "interrupted":
+                out.line("note", INTERRUPTED)
             case "log":
                 out.data(f"{table.text('log')} | {table.text('text')}")
             case _:

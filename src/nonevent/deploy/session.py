@@ -147,7 +147,13 @@ class Session:
             "lines": lines,
             "follow": follow,
         }
-        self.connection.request(asked, on_event=self.on_event)
+
+        def show(event: dict[str, object]) -> None:
+            # An interrupt is how following ends.
+            if event.get("event") != "interrupted":
+                self.on_event(event)
+
+        self.connection.request(asked, on_event=show)
 
     def lock(self, environment: str, reason: str) -> None:
         """Lock the environment until somebody unlocks it.

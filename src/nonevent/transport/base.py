@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from nonevent.errors import Interrupted, ProtocolBroken, from_dict
 from nonevent.model.protocol import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from types import FrameType
 
     from nonevent.model.protocol import Channel, Frame
 
@@ -38,7 +42,10 @@ class Connection:
 
     channel: Channel
     close: Callable[[], str]
-    """Ends the conversation; returns what the agent said on standard error."""
+    """Ends the conversation, waits for the agent; returns what it said on standard error."""
+    abandon: Callable[[], None]
+    """Ends the conversation and waits for nothing; the agent goes back or finishes alone."""
+    abandoned: bool = False
 
     def __enter__(self) -> Self:
         """The connection itself, closed at the end of the block."""
@@ -46,7 +53,10 @@ class Connection:
 
     def __exit__(self, *_: object) -> None:
         """Close the connection; an agent in the middle of something goes back or finishes."""
-        self.close()
+        if self.abandoned:
+            self.abandon()
+        else:
+            self.close()
 
     def greet(self, by: str) -> None:
         """See that the other side speaks the same protocol.
@@ -79,23 +89,48 @@ class Connection:
         self, *, on_event: Callable[[dict[str, object]], None] = ignore
     ) -> dict[str, object]:
         """Wait for the answer to what was asked."""
-        interrupted = False
-        while True:
-            try:
+        with self._interrupts_passed_on(on_event):
+            while True:
                 frame = self.channel.receive()
                 if frame is None:
                     raise self._gone()
                 result = _result(frame)
-                if result is None:
-                    on_event(frame.header)
-                else:
+                if result is not None:
                     return result
-            except KeyboardInterrupt:
-                if interrupted:
-                    raise Interrupted("interrupted twice; the host goes back by itself") from None
-                interrupted = True
-                on_event({"event": "note", "text": "interrupted; waiting until the host is back"})
+                on_event(frame.header)
+
+    @contextmanager
+    def _interrupts_passed_on(
+        self, on_event: Callable[[dict[str, object]], None]
+    ) -> Iterator[None]:
+        """Within the block an interrupt does not tear a message apart: the agent is told of it.
+
+        It answers with what it did about it. The second one ends the waiting for that.
+        """
+        count = 0
+
+        def tell() -> None:
+            on_event({"event": "interrupted"})
+            with suppress(ProtocolBroken):
                 self.channel.send({"request": "cancel"})
+
+        def interrupted(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+            nonlocal count
+            count += 1
+            if count > 1:
+                self.abandoned = True
+                raise Interrupted("interrupted twice; the host goes back, or finishes, by itself")
+            # Whatever this interrupts may hold a lock that telling needs.
+            threading.Thread(target=tell, daemon=True).start()
+
+        before = _interrupt_handlers()
+        for each in before:
+            signal.signal(each, interrupted)
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
 
     def _gone(self) -> ProtocolBroken:
         said = self.close().strip().splitlines()
@@ -104,6 +139,16 @@ class Connection:
             context=tuple(f"| {line}" for line in said[-15:]),
             hint="the host tidies up by itself; see `nonevent status`",
         )
+
+
+def _interrupt_handlers() -> dict[int, Any]:
+    """The signals that count as an interrupt here, and what they lead to; none in a thread."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    found = {
+        each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    return {each: found[each] for each in found if found[each] is signal.default_int_handler}
 
 
 def _result(frame: Frame) -> dict[str, object] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -41,7 +42,9 @@ class Local:
         )
         assert child.stdin and child.stdout  # noqa: S101, PT018  (both are pipes)
         channel = Channel(child.stdout, child.stdin)
-        connection = Connection(channel, lambda: _close(child, said))
+        connection = Connection(
+            channel, close=lambda: _close(child, said), abandon=lambda: _abandon(child)
+        )
         try:
             connection.greet(by)
         except BaseException:
@@ -80,17 +83,20 @@ class Local:
         return (python(), "-I", "-S", str(folder))
 
 
+def _abandon(child: subprocess.Popen[bytes]) -> None:
+    """End the conversation, and let the agent come to its own end."""
+    for stream in (child.stdin, child.stdout):
+        if stream:
+            # What was not sent before the agent went away is of no use to anybody.
+            with contextlib.suppress(OSError):
+                stream.close()
+
+
 def _close(child: subprocess.Popen[bytes], said: IO[bytes]) -> str:
     """End the conversation and wait for the agent, which may have to go back first."""
     if said.closed:
         return ""
-    for stream in (child.stdin, child.stdout):
-        if stream:
-            try:
-                stream.close()
-            except OSError:
-                # What was not sent before the agent went away is of no use to anybody.
-                continue
+    _abandon(child)
     try:
         child.wait(timeout=END_LIMIT)
     except subprocess.TimeoutExpired:
