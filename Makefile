@@ -6,10 +6,11 @@ PYTHON ?= python3
 UV := .uv/bin/uv
 RUN := .venv/bin
 
-.PHONY: help demo test check format lock bench clean
+.PHONY: help demo bed bed-down test check format lock bench clean
 
 help:
 	@echo "make demo    build, deploy, redeploy under load and roll back a sample project here"
+	@echo "make bed     boot three Debian hosts on this machine to try things on (root); make bed-down"
 	@echo "make test    run all tests"
 	@echo "make check   formatting, lint and types"
 	@echo "make bench   measure, see bench/"
@@ -28,6 +29,12 @@ lock:
 # What it builds is kept in this folder as well, so that a second demo starts faster.
 demo: .venv/ready
 	@XDG_CACHE_HOME=$(CURDIR)/.uv/cache $(RUN)/nonevent demo $(ARGS)
+
+bed: .venv/ready
+	@cd tests && ../$(RUN)/python -m bed $(or $(ARGS),up)
+
+bed-down: .venv/ready
+	@cd tests && ../$(RUN)/python -m bed down
 
 test: .venv/ready
 	@$(RUN)/python -m pytest -n 2 --dist loadgroup $(ARGS)

@@ -41,6 +41,15 @@ def test_ssh_logs_in_as_a_user_without_rights(hosts: tuple[Host, ...]) -> None:
     assert web1.ssh(("sudo", "-n", "true"), check=False).returncode == 1
 
 
+def test_root_on_a_host_has_no_rights_over_the_machine(hosts: tuple[Host, ...]) -> None:
+    """Root is the same on a host, with and without ssh: it cannot set the machine's clock."""
+    show = ("grep", "CapEff", "/proc/self/status")
+    without = hosts[0].run(show).stdout
+    assert without == hosts[0].ssh(show, user="root").stdout
+    clock = 25  # CAP_SYS_TIME, capabilities(7)
+    assert not int(without.split()[1], 16) >> clock & 1
+
+
 def test_hosts_reach_each_other_by_name(bed: Bed, hosts: tuple[Host, ...]) -> None:
     """A host's sshd answers another host, and a program in the bed's network, by its name."""
     script = "import socket; print(socket.create_connection(('web1', 22), 5).recv(4).decode())"
@@ -59,15 +68,18 @@ def test_a_restart_keeps_the_disk(hosts: tuple[Host, ...]) -> None:
     assert web2.ssh(("cat", NOTE)).stdout == "kept\n"
 
 
-def test_a_power_cut_ends_all_and_keeps_the_disk(hosts: tuple[Host, ...]) -> None:
-    """A power cut leaves no process; booted again, the host has the files it had."""
+def test_a_power_cut_ends_all_and_keeps_the_disk(bed: Bed, hosts: tuple[Host, ...]) -> None:
+    """A power cut leaves no process and no answer; booted again, the host has what it had."""
     web2 = hosts[1]
     web2.put(NOTE, "kept\n")
     web2.power_cut()
     assert web2.leader() == 0
-    assert web2.ssh(("true",), check=False).returncode == 255
+    web2.put("/srv/later", "written while it was off\n")
+    with pytest.raises(TimeoutError):
+        bed.connect(web2, 22, timeout=0.5)
     web2.boot()
     assert web2.ssh(("cat", NOTE)).stdout == "kept\n"
+    assert web2.read("/srv/later") == "written while it was off\n"
 
 
 def test_a_reset_empties_the_disk(hosts: tuple[Host, ...]) -> None:

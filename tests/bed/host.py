@@ -145,13 +145,20 @@ class Host:
         check: bool = True,
         timeout: float = 60.0,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command as root, without ssh; on a host that is off, on its disk."""
+        """Run a command as root, without ssh, with the rights that root has on the host.
+
+        nsenter(1) alone would leave it all capabilities of the machine, and a `date -s` on the
+        host would set the clock of everything.
+        """
         leader = self.leader()
-        enter: tuple[str, ...] = ("chroot", str(self.disk / "merged"))
-        if leader:
-            join = ("/bin/sh", "-c", JOIN, "bed", *map(str, self._cgroups), "--")
-            enter = (*join, "nsenter", "--target", str(leader), "--all")
-        return _run((*enter, *argv), stdin=stdin, check=check, timeout=timeout)
+        if not leader:
+            raise RuntimeError(f"{self.name} is off")
+        drop = _bounding("self") & ~_bounding(str(leader))
+        words = ",".join(f"-cap_{bit}" for bit in range(64) if drop >> bit & 1)
+        limit = ("setpriv", f"--bounding-set={words}") if words else ()
+        join = ("/bin/sh", "-c", JOIN, "bed", *map(str, self._cgroups), "--")
+        enter = (*join, "nsenter", "--target", str(leader), "--all", *limit)
+        return _run(enter, argv, stdin=stdin, check=check, timeout=timeout)
 
     def ssh(
         self,
@@ -164,13 +171,22 @@ class Host:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command as a user who logs in by ssh."""
         config = str(self.claim.folder / "ssh_config")
-        to = ("ssh", "-F", config, "-l", user, self.name, shlex.join(argv))
-        return _run(to, stdin=stdin, check=check, timeout=timeout)
+        to = ("ssh", "-F", config, "-l", user, self.name)
+        return _run(to, (shlex.join(argv),), stdin=stdin, check=check, timeout=timeout)
 
     def put(self, path: str, text: str, *, mode: int = 0o644) -> None:
-        """Write a file as root, with the folders that lead to it; links are the host's own."""
+        """Write a file as root, with the folders that lead to it; links are the host's own.
+
+        The host may be off. What it mounts itself, /run and /tmp, is then out of reach.
+        """
         script = 'mkdir -p "$(dirname "$1")" && cat >"$1" && chmod "$2" "$1"'
-        self.run(("/bin/sh", "-c", script, "put", path, f"{mode:o}"), stdin=text)
+        argv = ("/bin/sh", "-c", script, "put", path, f"{mode:o}")
+        if self.leader():
+            self.run(argv, stdin=text)
+        else:
+            rights = ("setpriv", "--bounding-set=-all,+dac_override,+fowner")
+            enter = ("chroot", str(self.disk / "merged"), *rights)
+            _run(enter, argv, stdin=text, check=True, timeout=60)
 
     def read(self, path: str) -> str:
         """The text of a file, read as root."""
@@ -302,19 +318,30 @@ def _write(root: Path, path: str, text: str, *, mode: int = 0o644) -> None:
     file.chmod(mode)
 
 
+def _bounding(pid: str) -> int:
+    """The capabilities that a process could at most have, capabilities(7)."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("CapBnd:"):
+            return int(line.split()[1], 16)
+    raise LookupError(f"process {pid} shows no capabilities")
+
+
 def _run(
-    argv: tuple[str, ...], *, stdin: str, check: bool, timeout: float
+    enter: tuple[str, ...], argv: tuple[str, ...], *, stdin: str, check: bool, timeout: float
 ) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            argv,
-            check=check,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            env=ENVIRONMENT,
-            timeout=timeout,
-        )
-    except subprocess.CalledProcessError as error:
-        error.add_note(f"{error.stdout[-2000:]}{error.stderr[-2000:]}")
-        raise
+    """Run a command after what leads to it; errors show the command alone, and its output."""
+    done = subprocess.run(
+        (*enter, *argv),
+        check=False,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        timeout=timeout,
+    )
+    done.args = argv
+    if check and done.returncode:
+        error = subprocess.CalledProcessError(done.returncode, argv, done.stdout, done.stderr)
+        error.add_note(f"{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        raise error
+    return done

@@ -54,7 +54,10 @@ class Network:
         command("ip", "netns", "add", self.name)
         in_it = ("ip", "-n", self.name)
         command(*in_it, "link", "set", "lo", "up")
-        command(*in_it, "link", "add", self.bridge, "type", "bridge", "forward_delay", "0")
+        # Without an address of its own a bridge takes one of its ports', changes it as hosts come
+        # and go, and the kernel then forgets all neighbours, permanent ones too.
+        fixed = ("address", "02:00:00:00:00:01")
+        command(*in_it, "link", "add", self.bridge, *fixed, "type", "bridge", "forward_delay", "0")
         command(*in_it, "address", "add", f"{self.address(1)}/24", "dev", self.bridge)
         command(*in_it, "link", "set", self.bridge, "up")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import json
 import os
 import shutil
 import subprocess
@@ -9,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import ssh
-from .claim import claim
+from . import cgroup, ssh
+from .claim import claim, take
 from .host import Host
 from .root import root_tree
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from .claim import Claim
 
 PROGRAMS = ("systemd-nspawn", "debootstrap", "nsenter", "ip", "tc", "ssh", "ssh-keygen")
+HOSTS = "hosts.json"
 INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
 ENOUGH = 4096
 """inotify instances: a host takes some twenty, and the usual 128 hang the boot of the sixth."""
@@ -33,6 +36,10 @@ def why_not() -> str:
         return "the bed needs root"
     if missing := [name for name in PROGRAMS if not shutil.which(name)]:
         return f"the bed needs {', '.join(missing)}"
+    allowed = subprocess.run(("unshare", "--mount", "--net", "true"), check=False, timeout=30)
+    homes = cgroup.homes()
+    if allowed.returncode or not homes or not all(os.access(home, os.W_OK) for home in homes):
+        return "the bed needs to be allowed to make mounts, network namespaces and cgroups"
     if "\toverlay\n" not in Path("/proc/filesystems").read_text():
         return "the bed needs overlayfs in the kernel"
     return ""
@@ -45,14 +52,30 @@ class Bed:
     """
 
     def __init__(self) -> None:
-        tree = root_tree()
+        self._tree = root_tree()
         if int(INSTANCES.read_text()) < ENOUGH:
             INSTANCES.write_text(str(ENOUGH))
-        self._tree = tree
         self._claim: Claim = claim()
+        atexit.register(self.end)
         self._hosts: dict[str, Host] = {}
-        ssh.make_key(self._claim.folder / "key", comment="bed")
-        self._write_ssh()
+        ssh.make_key(self.key, comment="bed")
+        self._write()
+
+    @classmethod
+    def kept(cls, index: int) -> Self:
+        """A bed that another process kept; whoever asks first has it, until it ends."""
+        taken = take(index, kept=True)
+        if taken is None:
+            raise LookupError(f"bed {index} is not there, or in use by another process")
+        bed = cls.__new__(cls)
+        bed._claim = taken
+        known = json.loads((taken.folder / HOSTS).read_text())
+        bed._tree = Path(known["tree"])
+        bed._hosts = {
+            name: Host(claim=taken, tree=bed._tree, name=name, number=number)
+            for name, number in known["hosts"].items()
+        }
+        return bed
 
     def __enter__(self) -> Self:
         return self
@@ -66,11 +89,13 @@ class Bed:
         self.end()
 
     def end(self) -> None:
-        """End all hosts at once and remove what they wrote."""
+        """End all hosts at once and remove what they wrote. Happens at exit by itself."""
+        atexit.unregister(self.end)
         self._claim.clear()
 
     def keep(self) -> None:
         """Leave the hosts running when this process ends."""
+        atexit.unregister(self.end)
         self._claim.keep()
 
     # -- hosts
@@ -92,12 +117,16 @@ class Bed:
             host.format()
             self._hosts[host.name] = host
         if fresh:
-            self._write_ssh()
+            self._write()
             for host in self._hosts.values():
                 host.put("/etc/hosts", self._names)
             with ThreadPoolExecutor(max_workers=4) as pool:
                 list(pool.map(Host.boot, fresh))
         return tuple(self._hosts[name] for name in names)
+
+    def has(self, name: str) -> bool:
+        """Whether a host of that name was made."""
+        return name in self._hosts
 
     # -- network
 
@@ -162,8 +191,12 @@ class Bed:
         lines = ["127.0.0.1 localhost", f"{self.address} bed"]
         return "\n".join((*lines, *(f"{h.address} {h.name}" for h in self._hosts.values()), ""))
 
-    def _write_ssh(self) -> None:
+    def _write(self) -> None:
+        """Write down which hosts there are, for ssh and for whoever takes over a kept bed."""
         hosts = self._hosts.values()
         self.known_hosts.write_text(ssh.known((h.name, h.address, h.host_key) for h in hosts))
-        pairs = ((h.name, h.address) for h in hosts)
+        pairs = tuple((h.name, h.address) for h in hosts)
         self.ssh_config.write_text(ssh.config(self._claim.folder, self._claim.network, pairs))
+        numbers = {host.name: host.number for host in hosts}
+        record = {"tree": str(self._tree), "hosts": numbers}
+        (self._claim.folder / HOSTS).write_text(json.dumps(record))

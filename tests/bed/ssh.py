@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .network import Network
 
 HEAD = """\
-Host *
+Host {patterns}
   User deploy
   BatchMode yes
   ConnectTimeout 10
@@ -27,7 +27,7 @@ Host *
   UpdateHostKeys no
 
 # From outside the bed's network a small program connects inside and hands the socket over.
-Match !exec "ip link show {bridge} >/dev/null 2>&1"
+Match originalhost {list} !exec "ip link show {bridge} >/dev/null 2>&1"
   ProxyCommand {entry} {python} -IS {dial} %h %p
   ProxyUseFdpass yes
 """
@@ -39,10 +39,18 @@ def make_key(file: Path, *, comment: str) -> str:
     return file.with_name(f"{file.name}.pub").read_text().strip()
 
 
-def config(folder: Path, network: Network, hosts: Iterable[tuple[str, str]]) -> str:
-    """The text of the configuration; hosts are pairs of name and address."""
+def config(folder: Path, network: Network, hosts: tuple[tuple[str, str], ...]) -> str:
+    """The text of the configuration; hosts are pairs of name and address.
+
+    It speaks of these hosts alone, so that a person may include it in a configuration.
+    """
+    if not hosts:
+        return ""
+    patterns = [word for host in hosts for word in host]
     head = HEAD.format(
         folder=folder,
+        patterns=" ".join(patterns),
+        list=",".join(patterns),
         bridge=network.bridge,
         entry=" ".join(network.entry),
         python=sys.executable,
