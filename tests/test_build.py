@@ -120,7 +120,7 @@ def test_same_input_same_bytes(tmp_path: Path) -> None:
         env |= {"PIP_NO_COMPILE": "1", "PYTHONDONTWRITEBYTECODE": "", "CFLAGS": "-O0"}
         subprocess.run(
             (sys.executable, "-c", CHILD, shop.path, base / "out", base / "cache", umask),
-            env=env, check=True, timeout=120,
+            env=env, check=True, timeout=300,
         )  # fmt: skip
         artifacts.append(next((base / "out").iterdir()))
     one, two = (verify(file) for file in artifacts)
@@ -184,7 +184,7 @@ def test_an_unpacked_artifact_runs(tmp_path: Path, request_for: Callable[..., Re
     built = build(request_for(shop), quiet)
     place = tmp_path / "host"
     place.mkdir()
-    subprocess.run(("tar", "--zstd", "-xf", built.path, "-C", place), check=True, timeout=60)
+    subprocess.run(("tar", "--zstd", "-xf", built.path, "-C", place), check=True, timeout=300)
     interpreter = f"/usr/bin/python{built.manifest.python.minor}"
     for name in ("python", "python3"):
         (place / "deps" / "bin" / name).symlink_to(interpreter)
@@ -201,12 +201,14 @@ def test_nothing_is_built_twice(shop: Repository, request_for: Callable[..., Req
     """The same commit gives the artifact that is there, at once; one lost or cut is remade."""
     first = build(request_for(shop), quiet)
     assert not first.reused
-    begun = time.monotonic()
-    again = build(request_for(shop), quiet)
-    took = time.monotonic() - begun
-    assert again.reused
-    assert (again.path, again.manifest) == (first.path, first.manifest)
-    assert took < 0.5
+    took = []
+    for _attempt in range(3):  # One may be slow on a machine that has other things to do.
+        begun = time.monotonic()
+        again = build(request_for(shop), quiet)
+        took.append(time.monotonic() - begun)
+        assert again.reused
+        assert (again.path, again.manifest) == (first.path, first.manifest)
+    assert min(took) < 0.5
     first.path.write_bytes(first.path.read_bytes()[:-1])
     assert not build(request_for(shop), quiet).reused
     first.path.unlink()
@@ -372,7 +374,7 @@ def test_a_full_disk_is_an_error_in_words(tmp_path: Path) -> None:
     limited = f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (100_000,) * 2)\n{CHILD}"
     ran = subprocess.run(
         (sys.executable, "-c", limited, shop.path, tmp_path / "out", tmp_path / "cache", "022"),
-        env=environ(), check=False, capture_output=True, text=True, timeout=60,
+        env=environ(), check=False, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert ran.stderr.splitlines()[-1].startswith("nonevent.errors.BuildFailed: ")
     assert not any(tmp_path.glob("out/*"))
@@ -428,7 +430,7 @@ def test_two_builds_at_once_make_one_layer(tmp_path: Path) -> None:
         )
         for _number in range(2)
     ]  # fmt: skip
-    names = {child.communicate(timeout=60)[0] for child in builds}
+    names = {child.communicate(timeout=300)[0] for child in builds}
     assert [child.returncode for child in builds] == [0, 0]
     assert len(names) == 1
     assert len([path for path in (tmp_path / "cache" / "deps").iterdir() if path.is_dir()]) == 1
