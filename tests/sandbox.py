@@ -122,6 +122,13 @@ class Sandbox(Repository):
         """Commit a shop that works and says this; the commit."""
         return self.shop(f"def answer(path):\n    return 200, {text!r}\n", f"Say {text}")
 
+    def config(self, *, before: str = "", after: str = "", **durations: str) -> dict[str, str]:
+        """The configuration with something before it, after it, and with other durations."""
+        text = (self.path / "nonevent.toml").read_text()
+        for key, value in durations.items():
+            text = re.sub(f'{key} = "[^"]*"', f'{key} = "{value}"', text)
+        return {"nonevent.toml": before + text + after}
+
     def deployed(self, text: str = "version one") -> Sandbox:
         """Have a release serve that says this."""
         self.says(text)
@@ -203,9 +210,13 @@ class Sandbox(Repository):
             text = re.sub(pattern, name, text, flags=re.MULTILINE)
         return text
 
+    def kill(self) -> None:
+        """Kill all that runs here."""
+        until(lambda: not _killed(self.processes()))
+
     def end(self) -> None:
         """Kill all that runs here, and remove the folder."""
-        until(lambda: not _killed(self.processes()))
+        self.kill()
         run = Layout(self.root.resolve()).run
         if not run.is_relative_to(self.base):
             shutil.rmtree(run, ignore_errors=True)
@@ -214,8 +225,9 @@ class Sandbox(Repository):
 
 _FILTERS = (
     (r"\b[0-9a-f]{64}\b", "DIGEST"),
+    (r"\b\d+ inodes", "N inodes"),
     (r"-[0-9a-f]{7}-[0-9a-f]{8}\.tar", "-COMMIT-DIGEST.tar"),
-    (r"\b(?=[0-9a-f]*\d)[0-9a-f]{7}(?:[0-9a-f]{33})?\b", "COMMIT"),
+    (r"\b[0-9a-f]{7}(?:[0-9a-f]{33})?\b", "COMMIT"),
     (r"(agent|deps|app)-[0-9a-f]{16,}", r"\1-DIGEST"),
     (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
     (r" +\d+\.\d s$", "  SECONDS"),

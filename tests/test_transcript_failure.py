@@ -59,7 +59,7 @@ def answer(path):
 def test_a_failing_release_changes_nothing(serving: Sandbox, expect: Expect, name: str) -> None:
     """A release that fails, however it does, leaves the old one serving every request."""
     before, old, number = serving.remains(), serving.get(), serving.number()
-    serving.shop(FAILURES[name], "Break the shop")
+    serving.commit({**serving.config(timeout="5s"), "shop.py": FAILURES[name]}, "Break the shop")
     with serving.load() as load:
         load.wait(answered=5)
         ran = serving.type("deploy", "local")

@@ -50,19 +50,9 @@ def _gate(sandbox: Sandbox) -> Path:
     return sandbox.base / "gate"
 
 
-def _config(
-    sandbox: Sandbox, *, before: str = "", after: str = "", **durations: str
-) -> dict[str, str]:
-    """The configuration with something before it, after it, and with other durations."""
-    text = (sandbox.path / "nonevent.toml").read_text()
-    for key, value in durations.items():
-        text = re.sub(f'{key} = "[^"]*"', f'{key} = "{value}"', text)
-    return {"nonevent.toml": before + text + after}
-
-
 def build(sandbox: Sandbox) -> Callable[[], bool]:
     """While a command of the build runs."""
-    config = _config(sandbox, after='\n[build]\ncommands = ["python wait.py"]\n')
+    config = sandbox.config(after='\n[build]\ncommands = ["python wait.py"]\n')
     wait = WAIT.format(marker=str(_marker(sandbox)))
     sandbox.commit({**config, "wait.py": wait}, "Take long to build")
     return _marker(sandbox).exists
@@ -70,7 +60,7 @@ def build(sandbox: Sandbox) -> Callable[[], bool]:
 
 def transfer(sandbox: Sandbox) -> Callable[[], bool]:
     """While a layer is sent."""
-    config = _config(sandbox, after='\n[build]\ncommands = ["python big.py"]\n')
+    config = sandbox.config(after='\n[build]\ncommands = ["python big.py"]\n')
     big = "open('big.bin', 'wb').write(bytes(100_000_000))\n"
     sandbox.commit({**config, "big.py": big}, "Grow")
     return lambda: any((sandbox.root / "layers").glob(".incoming-*"))
@@ -79,14 +69,14 @@ def transfer(sandbox: Sandbox) -> Callable[[], bool]:
 def command(sandbox: Sandbox) -> Callable[[], bool]:
     """While a release command runs."""
     wait = WAIT.format(marker=str(_marker(sandbox)))
-    config = _config(sandbox, before='release = ["python wait.py"]\n')
+    config = sandbox.config(before='release = ["python wait.py"]\n')
     sandbox.commit({**config, "wait.py": wait}, "Migrate for long")
     return _marker(sandbox).exists
 
 
 def boot(sandbox: Sandbox) -> Callable[[], bool]:
     """While the new release starts."""
-    config = _config(sandbox, timeout="60s")
+    config = sandbox.config(timeout="60s")
     wait = WAIT.format(marker=str(_marker(sandbox)))
     sandbox.commit({**config, "shop.py": wait}, "Start slowly")
     return _marker(sandbox).exists
@@ -95,7 +85,7 @@ def boot(sandbox: Sandbox) -> Callable[[], bool]:
 def watch(sandbox: Sandbox) -> Callable[[], bool]:
     """While the new release is watched, after the switch."""
     number = sandbox.number()
-    config = _config(sandbox, watch="60s")
+    config = sandbox.config(watch="60s")
     sandbox.commit({**config, **_says(sandbox, "watched")}, "Watch for long")
     return lambda: sandbox.number() == number + 1
 
