@@ -76,9 +76,9 @@ def test_a_shim_that_fails_is_passed_over(tmp_path: Path) -> None:
     """A pyenv shim is found on PATH and then fails; the next that answers is taken."""
     script(tmp_path / "shims/python3.99", "#!/bin/sh\necho 'pyenv: not installed' >&2\nexit 127\n")
     script(tmp_path / "shims/python3.19", "#!/bin/sh\necho 'pyenv: not installed' >&2\nexit 127\n")
-    good = script(tmp_path / "good/python3.19", ANSWER % ("3.19.2", "cpython", "/opt/p"))
+    good = script(tmp_path / "good/python3.19", ANSWER % ("3.19.2", "cpython", "/srv/p"))
     chosen = found(tmp_path, "3.19", tmp_path / "shims", good.parent)
-    assert (chosen.version, chosen.path) == ("3.19.2", Path("/opt/p"))
+    assert (chosen.version, chosen.path) == ("3.19.2", Path("/srv/p"))
 
 
 def test_another_implementation_and_version_are_passed_over(tmp_path: Path) -> None:
