@@ -82,10 +82,10 @@ def test_the_demo_loses_nothing_and_leaves_nothing(folder: Path) -> None:
     one, two, three = (
         re.findall(figures.format(rf"{number} \(\w{{7}}\)"), table) for number in "123"
     )
-    assert int(one[0][0]) > 60
+    assert int(one[0][0]) > 45
     assert one[0][1] == "0"
     assert one[0][2].endswith(" s")
-    assert int(two[0][0]) > 60
+    assert int(two[0][0]) > 45
     assert two[0][1:3] == ("0", "-")
     assert re.search(r"3 \(\w{7}\) refused +0 +0 ", table)
     assert three == []
@@ -107,7 +107,7 @@ def test_an_interrupted_demo_leaves_nothing(folder: Path) -> None:
         said = demo.stderr.read()
         assert demo.wait(60) == 130, seen + said
     assert not sockets(head).exists()
-    assert "interrupted; everything was stopped and removed again" in said
+    assert "interrupted; everything is stopped and removed again" in said
 
 
 def test_without_git_the_demo_says_so(folder: Path) -> None:
@@ -146,7 +146,6 @@ def test_a_row_holds_all_that_concerns_its_release() -> None:
 
 def test_what_is_lost_is_counted() -> None:
     """A request without an answer, a task that is not done and one done twice count as lost."""
-    assert outcome().lost == 0
-    assert outcome(lost=2).lost == 2
-    assert outcome(printed=29).lost == 1
-    assert outcome(printed=31).lost == 1
+    ends = (outcome(), outcome(lost=2), outcome(printed=29), outcome(printed=31))
+    assert [each.lost for each in ends] == [0, 2, 1, 1]
+    assert [each.exit_status for each in ends] == [0, 1, 1, 1]

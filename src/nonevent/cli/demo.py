@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, assert_never
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 PHASES = ("dependencies", "command", "artifact")
 STEPS = (Drain, Probe, Retire, RunCommand, Switch)
 """What of a deploy gets a line here; `nonevent deploy` itself says more."""
+SHOWN_LOSSES = 5
+LATE = 1.0
+"""Seconds; a load that is further behind says that the machine has too much to do."""
 NEXT = (
     ("nonevent init", "look at it and write its nonevent.toml"),
     ("nonevent deploy local", "build the commit, and run it on this machine"),
@@ -62,26 +66,28 @@ def demo(keep: bool, port: int | None, as_json: bool) -> None:
             teller = Teller(output, Narrator(output))
             teller.beginning(sample)
             try:
-                outcome = Story(sample, url, teller.see).tell()
+                outcome = Story(sample, url, teller.see, as_json=as_json).tell()
             except NoneventError:
+                output.quiet()
                 if keep:
                     _still_there(output, sample, url)
                 raise
-            finally:
+            except KeyboardInterrupt:
                 output.quiet()
+                output.line("", "interrupted; stopping everything")
+                raise
             _conclude(output, outcome)
             if not keep:
                 output.doing("demo", "stopping everything and removing the folder")
     except KeyboardInterrupt as error:
-        raise Interrupted("interrupted; everything was stopped and removed again") from error
+        raise Interrupted("interrupted; everything is stopped and removed again") from error
     finally:
         output.quiet()
     if keep:
         _still_there(output, sample, url)
     else:
         _next(output)
-    if outcome.lost:
-        raise click.exceptions.Exit(1)
+    sys.exit(outcome.exit_status)
 
 
 @dataclass(slots=True)
@@ -215,6 +221,10 @@ def _conclude(output: Output, outcome: Outcome) -> None:
         f"some slow, some uploads;\n{numbers.orders:,} tasks queued, {numbers.printed:,} done; "
         f"the timer ran {sum(numbers.reported_by.values())} times"
     )
+    for loss in report.losses[:SHOWN_LOSSES]:
+        output.data(f"lost after {loss.after:.1f} s: {loss.kind}, {loss.cause}, {loss.detail}")
+    if report.behind > LATE:
+        output.data(f"this machine was so busy that requests left up to {report.behind:.1f} s late")
 
 
 def _still_there(output: Output, sample: Sample, url: str) -> None:

@@ -111,6 +111,6 @@ def refuse_taken(port: int) -> None:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:
         raise PortTaken(
-            f"port {port} cannot be listened on: {error.strerror}",
+            f"port {port} cannot be listened on: {os.strerror(error.errno or 0).lower()}",
             hint="nonevent demo, without --port, takes a free one",
         ) from error

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from nonevent.testing.load import Progress
     from nonevent.testing.report import Report
 
-RATE = 40.0
+RATE = 30.0
+"""Requests per second, of which a slow machine with one core still answers each in time."""
 SLOW = 1.5
-PAUSE = 60
+PAUSE = 45
 """Requests that are answered between one act and the next."""
 WITHIN = 30.0
 TASKS_WITHIN = 30.0
@@ -118,6 +119,11 @@ class Outcome:
         """Requests and tasks that were lost, and tasks that were done twice."""
         return self.report.lost_count + abs(self.numbers.orders - self.numbers.printed)
 
+    @property
+    def exit_status(self) -> int:
+        """What the command ends with."""
+        return 1 if self.lost else 0
+
     def rows(self) -> tuple[Row, ...]:
         """The releases, in the order in which they were made."""
         return tuple(self._row(act) for act in self.acts if act.what == "deploy")
@@ -146,6 +152,8 @@ class Story:
     sample: Sample
     url: str
     see: Callable[[Event], None]
+    as_json: bool = False
+    """Whether what `status` says is for a program, too."""
     acts: list[Act] = field(default_factory=list)
 
     def tell(self) -> Outcome:
@@ -175,7 +183,7 @@ class Story:
         self.acts[-1].lost += load.report.lost_count - sum(act.lost for act in self.acts)
         numbers = self._when_printed()
         self.see(Typed("nonevent status local"))
-        show(self.sample.folder, "status", "local")
+        show(self.sample.folder, "status", "local", *(("--json",) if self.as_json else ()))
         return Outcome(acts=tuple(self.acts), report=load.report, numbers=numbers)
 
     def _deploy(self, edit: Edit, *, release: int, status: int = 0) -> None:
