@@ -207,7 +207,43 @@ def test_a_client_that_vanishes_at_any_step_changes_nothing_for_visitors(
 
 def test_a_cancel_at_any_step_changes_nothing_for_visitors(hosts: tuple[TinyHost, ...]) -> None:
     """After Ctrl-C the agent itself goes back, or finishes what is confirmed."""
-    walk_all(hosts, [f"begun {step}" for step in STEPS if step != "remove"], cancel)
+    steps = ("stage", "probe", "steady worker", "halt", "switch", "watch", "confirm", "drain")
+    walk_all(hosts, [f"begun {step}" for step in steps], cancel)
+
+
+WAIT = """
+import os, signal, subprocess, sys
+child = subprocess.Popen((sys.executable, "-c", "import signal; signal.pause()"))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+print("waits", flush=True)
+signal.pause()
+"""
+
+
+def release_commands(host: TinyHost) -> list[int]:
+    """The processes of release commands."""
+    found = [(pid, kernel.environment(pid)) for pid in host.own_processes()]
+    return [pid for pid, values in found if values.get("NONEVENT_INSTANCE") == "release"]
+
+
+@pytest.mark.parametrize("cut", [kill, cancel])
+def test_a_release_command_does_not_outlive_its_deploy(host: TinyHost, cut: Cut) -> None:
+    """A migration whose deploy was cut off has ended, with what it started, before the next."""
+    artifact = parcel("c", files={"wait.py": WAIT}, release=("python wait.py",))
+    with host.connect() as connection:
+        pid = connection.request({"request": "hello", "version": 1, "by": BY})["pid"]
+        assert isinstance(pid, int)
+
+        def on_event(event: dict[str, object]) -> None:
+            if event.get("text") == "waits":
+                assert len(release_commands(host)) == 2
+                cut(connection, pid)
+
+        with pytest.raises((ProtocolBroken, Interrupted)):
+            host.deploy(artifact, on_event, connection)
+    until(lambda: host.is_recovered() and not release_commands(host), within=WITHIN)
+    host.deploy(B)
+    assert host.serves() == "3"
 
 
 def kill_manager(host: TinyHost) -> None:

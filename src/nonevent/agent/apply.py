@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from nonevent.agent import facts, journal, layers, ledger, lock
 from nonevent.agent import release as releases
+from nonevent.agent.command import end_left_behind
 from nonevent.agent.plan import back, plan
-from nonevent.agent.steps import take
+from nonevent.agent.steps import foresee, take
 from nonevent.errors import Interrupted, NeedsPerson, NoneventError, WentBack
 from nonevent.model.ledger import Event, Line, State
 from nonevent.model.plan import Dismiss, RunCommand, Step, step_as_dict
@@ -59,6 +60,7 @@ def apply(host: Host, want: Want) -> Plan:
     )
     if not decided.steps:
         return decided
+    foresee(host, decided.steps)
     written = journal.open_new(host.layout, want, decided)
     try:
         carry_out(host, decided.steps, want, written)
@@ -231,6 +233,7 @@ def recover(host: Host) -> Story | None:
     host.note(f"an earlier {story.goal} by {story.by} was cut off; tidying up after it")
     for command in story.unfinished_commands():
         host.note(f"`{command.command}` was begun and may have ended half-way")
+        end_left_behind(host.layout)
     written = journal.resume(host.layout, story)
     want = Want(
         app="app",

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from nonevent.agent import launch, ledger
+from nonevent.agent import kernel, launch, ledger
 from nonevent.agent.running import EVIDENCE
 from nonevent.agent.tools import agent_command
 from nonevent.errors import CommandFailed, NoneventError
@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nonevent.agent.host import Host
+    from nonevent.model.layout import Layout
     from nonevent.model.plan import RunCommand
 
 LIMIT = 3600.0
 """Seconds a release command may take."""
 STOP_LIMIT = 10.0
+NAME = "release"
+"""What release commands are found by in /proc."""
 
 
 def run_command(host: Host, step: RunCommand) -> str:
@@ -39,7 +42,7 @@ def run_command(host: Host, step: RunCommand) -> str:
     argv = (
         *agent_command(),
         "exec",
-        *("--root", str(layout.root), "--release", str(step.release), "--name", "release"),
+        *("--root", str(layout.root), "--release", str(step.release), "--name", NAME),
         *("--secrets", str(secrets)),
         "--",
         *launch.words(layout, step.command, step.release),
@@ -96,9 +99,37 @@ def _lines(host: Host, child: subprocess.Popen[bytes]) -> Iterator[bytes]:
 
 def _end(child: subprocess.Popen[bytes]) -> None:
     """Ask the command and all it started to end, and then make sure."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(timeout=STOP_LIMIT)
-            return
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(timeout=STOP_LIMIT)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait(timeout=STOP_LIMIT)
+
+
+def end_left_behind(layout: Layout) -> None:
+    """End release commands whose agent was killed. The caller holds the lock, so no other runs.
+
+    The next deploy must not run a migration beside one that still goes on.
+    """
+    deadline = time.monotonic() + STOP_LIMIT
+    asked: set[int] = set()
+    while left := _left_behind(layout):
+        late = time.monotonic() > deadline
+        for pid in left if late else left - asked:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
+        asked |= left
+        if late and time.monotonic() > deadline + STOP_LIMIT:
+            raise CommandFailed(f"a release command does not end: process {min(left)}")
+        time.sleep(0.05)
+
+
+def _left_behind(layout: Layout) -> set[int]:
+    mark = {"NONEVENT_ROOT": str(layout.root), "NONEVENT_INSTANCE": NAME}.items()
+    return {
+        each.pid
+        for each in kernel.processes()
+        if each.state != "Z" and mark <= kernel.environment(each.pid).items()
+    }
