@@ -11,18 +11,15 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from . import cgroup
-from .command import command
+from .mount import mounts_below, unmount
 from .network import Network
 from .root import cache
-from .wait import until
 
 RUN = Path("/run/nonevent-bed")
 """Gone after a reboot of the machine, as are the beds."""
@@ -56,11 +53,11 @@ class Claim:
     def clear(self) -> None:
         """End and remove everything, in whatever state it is; the number is free afterwards."""
         cgroup.kill(self.cgroups)
-        for mount in _mounts_below(self.disk):
-            _unmount(mount)
+        for mount in mounts_below(self.disk):
+            unmount(mount)
         self.network.down()
         cgroup.remove(self.cgroups)
-        if not _mounts_below(self.disk):
+        if not mounts_below(self.disk):
             shutil.rmtree(self.disk, ignore_errors=True)
         shutil.rmtree(self.folder)
         self.lock.close()
@@ -122,7 +119,9 @@ def _begin(index: int, lock: IO[str]) -> Claim:
     record = {"disk": str(begun.disk), "cgroups": [str(path) for path in begun.cgroups]}
     (partial / "record.json").write_text(json.dumps(record))
     partial.rename(begun.folder)
-    begun.disk.mkdir(parents=True, exist_ok=True)
+    # A restart of the machine takes records away, and leaves disks.
+    shutil.rmtree(begun.disk, ignore_errors=True)
+    begun.disk.mkdir(parents=True)
     for each in begun.cgroups:
         cgroup.make(each)
     begun.network.up()
@@ -138,24 +137,3 @@ def _lock(index: int) -> IO[str] | None:
         file.close()
         return None
     return file
-
-
-def _mounts_below(folder: Path) -> list[Path]:
-    """What is mounted there, the last first."""
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    points = [Path(os.fsdecode(line.split()[4])) for line in lines]
-    return [point for point in reversed(points) if point.is_relative_to(folder)]
-
-
-def _unmount(point: Path) -> None:
-    """Unmount at once, or, if something outside the bed looks at it, as soon as it stops."""
-
-    def done() -> bool:
-        with suppress(RuntimeError):
-            command("umount", str(point))
-        return point not in _mounts_below(point)
-
-    try:
-        until(done, seconds=5, what=f"{point} to be unmounted")
-    except TimeoutError:
-        command("umount", "--lazy", str(point))

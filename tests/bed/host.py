@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from . import cgroup, distance, network, ssh
 from .command import command
+from .mount import mounts_below, unmount
 from .wait import until
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class Host:
             self.claim.network.know(self.address, network.mac(self.leader()))
             # It ends with an error, and is meant to, where a unit of the host has failed.
             self.run(("systemctl", "is-system-running", "--wait"), check=False, timeout=BOOT)
-        except TimeoutError as error:
+        except (TimeoutError, subprocess.TimeoutExpired) as error:
             error.add_note(self.log.read_text(errors="replace")[-2000:])
             raise
 
@@ -137,18 +138,12 @@ class Host:
 
     # -- what runs on it
 
-    def run(
-        self,
-        argv: tuple[str, ...],
-        *,
-        stdin: str = "",
-        check: bool = True,
-        timeout: float = 60.0,
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command as root, without ssh, with the rights that root has on the host.
+    @property
+    def entry(self) -> tuple[str, ...]:
+        """What to put before a command so that it runs on the host, as root and without ssh.
 
-        nsenter(1) alone would leave it all capabilities of the machine, and a `date -s` on the
-        host would set the clock of everything.
+        With the rights that root has there: nsenter(1) alone would leave it all capabilities of
+        the machine, and `date -s` on a host would set the clock of everything.
         """
         leader = self.leader()
         if not leader:
@@ -157,8 +152,18 @@ class Host:
         words = ",".join(f"-cap_{bit}" for bit in range(64) if drop >> bit & 1)
         limit = ("setpriv", f"--bounding-set={words}") if words else ()
         join = ("/bin/sh", "-c", JOIN, "bed", *map(str, self._cgroups), "--")
-        enter = (*join, "nsenter", "--target", str(leader), "--all", *limit)
-        return _run(enter, argv, stdin=stdin, check=check, timeout=timeout)
+        return (*join, "nsenter", "--target", str(leader), "--all", *limit)
+
+    def run(
+        self,
+        argv: tuple[str, ...],
+        *,
+        stdin: str = "",
+        check: bool = True,
+        timeout: float = 60.0,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command as root, without ssh, and wait for its end."""
+        return _run(self.entry, argv, stdin=stdin, check=check, timeout=timeout)
 
     def ssh(
         self,
@@ -225,8 +230,8 @@ class Host:
     def format(self) -> None:
         """Empty the disk of a host that is off and write the few files that make it this host."""
         merged = self.disk / "merged"
-        if merged.is_mount():
-            command("umount", str(merged))
+        for mount in mounts_below(self.disk):
+            unmount(mount)
         shutil.rmtree(self.disk, ignore_errors=True)
         for name in ("upper", "work", "merged"):
             (self.disk / name).mkdir(parents=True)

@@ -7,9 +7,11 @@ import hashlib
 import os
 import shutil
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .wait import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,7 +121,9 @@ def _make(partial: Path, suite: str, mirror: str) -> None:
                 timeout=LONGEST,
             )
         if done.returncode:
-            raise RuntimeError(f"{argv[0]} failed, see {log}")
+            error = RuntimeError(f"{argv[0]} failed, see {log}")
+            error.add_note(log.read_text(errors="replace")[-2000:])
+            raise error
 
 
 def _environment() -> dict[str, str]:
@@ -143,5 +147,12 @@ def _environment() -> dict[str, str]:
 def _alone(path: Path) -> Iterator[None]:
     """Wait until no other process makes the same tree."""
     with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        def taken() -> bool:
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            return False
+
+        until(taken, seconds=LONGEST, what=f"{path} to be let go")
         yield
