@@ -129,6 +129,12 @@ class Sandbox(Repository):
             text = re.sub(f'{key} = "[^"]*"', f'{key} = "{value}"', text)
         return {"nonevent.toml": before + text + after}
 
+    def config_at(self, port: int) -> dict[str, str]:
+        """The configuration with another port, which is from now on the one that is asked."""
+        text = (self.path / "nonevent.toml").read_text()
+        self.port = port
+        return {"nonevent.toml": re.sub(r"(?m)^port = \d+$", f"port = {port}", text)}
+
     def deployed(self, text: str = "version one") -> Sandbox:
         """Have a release serve that says this."""
         self.says(text)

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import socket
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from sandbox import Sandbox, must_deploy, must_have_lost_nothing, relative
 
+from nonevent.testing.process import until
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Expect = Callable[[Path, str], None]
 
 CASES = Path(__file__).parent / "cases" / "transcripts" / "failure"
 pytestmark = pytest.mark.xdist_group("transcript-failure")
 
+WAIT = """\
+import pathlib, time
+while not pathlib.Path({gate!r}).exists():
+    time.sleep(0.01)
+"""
 AFTER_SWITCH = {"dies-after-switch"}
 FAILURES = {
     "import": "import billing\n",
@@ -89,3 +97,77 @@ def test_a_first_release_that_fails_leaves_nothing(
         free.bind(("127.0.0.1", sandbox.port))
     expect(CASES / f"first-{name}.txt", sandbox.told(ran))
     must_deploy(sandbox, "after a bad start")
+
+
+def test_a_release_command_that_fails(serving: Sandbox, expect: Expect) -> None:
+    """A migration that fails stops the deploy before the new release starts."""
+    before, old, number = serving.remains(), serving.get(), serving.number()
+    config = serving.config()
+    migrate = "print('adding a column')\nraise SystemExit('column exists already')\n"
+    serving.commit(
+        {**serving.config(before='release = ["python migrate.py"]\n'), "migrate.py": migrate},
+        "Add a column",
+    )
+    with serving.load() as load:
+        load.wait(answered=5)
+        ran = serving.type("deploy", "local").must(1)
+    must_have_lost_nothing(load.report, number)
+    assert serving.remains() == before
+    assert serving.get() == old
+    expect(CASES / "release-command.txt", relative(serving.told(ran), number))
+    serving.commit(config)
+    must_deploy(serving, "after the migration")
+
+
+@contextmanager
+def taken_port() -> Iterator[int]:
+    """A port that this process listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        yield int(taken.getsockname()[1])
+
+
+def test_a_port_in_use_stops_the_first_deploy(sandbox: Sandbox, expect: Expect) -> None:
+    """Where another process has the port, nothing is started, and its holder is named."""
+    with taken_port() as port:
+        sandbox.commit(sandbox.config_at(port))
+        ran = sandbox.type("deploy", "local").must(1)
+        assert not sandbox.processes()
+        assert not sandbox.remains()["hidden"]
+    expect(CASES / "first-port.txt", sandbox.told(ran))
+    must_deploy(sandbox, "with the port")
+
+
+def test_a_move_to_a_port_in_use_is_refused(serving: Sandbox, expect: Expect) -> None:
+    """An environment whose new port is another's keeps serving on the old one."""
+    before, old, number, port = serving.remains(), serving.get(), serving.number(), serving.port
+    with taken_port() as taken, serving.load() as load:
+        serving.says("elsewhere")
+        serving.commit(serving.config_at(taken))
+        load.wait(answered=5)
+        ran = serving.type("deploy", "local").must(1)
+        expect(CASES / "port.txt", relative(serving.told(ran), number))
+        serving.commit(serving.config_at(port))
+        load.wait(answered=load.progress.answered + 5)
+    must_have_lost_nothing(load.report, number)
+    assert serving.remains() == before
+    assert serving.get() == old
+    must_deploy(serving, "where it was")
+
+
+def test_two_deploys_at_once(serving: Sandbox, expect: Expect) -> None:
+    """The second of two deploys is refused with who is at work, and the first one succeeds."""
+    gate, number, config = serving.base / "gate", serving.number(), serving.config()
+    wait = WAIT.format(gate=str(gate))
+    release = serving.config(before='release = ["python wait.py"]\n')
+    serving.commit({**release, "wait.py": wait})
+    serving.says("first of two")
+    first = serving.start("deploy", "local")
+    until(lambda: any("wait.py" in words for words in serving.processes().values()), within=60)
+    ran = serving.type("deploy", "local").must(5)
+    gate.touch()
+    serving.end_of(first, ("deploy", "local")).must(0)
+    assert serving.get() == "first of two"
+    assert serving.number() == number + 1
+    expect(CASES / "two-at-once.txt", serving.told(ran))
+    serving.commit(config)
+    must_deploy(serving, "alone again")

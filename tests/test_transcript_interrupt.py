@@ -84,10 +84,9 @@ def boot(sandbox: Sandbox) -> Callable[[], bool]:
 
 def watch(sandbox: Sandbox) -> Callable[[], bool]:
     """While the new release is watched, after the switch."""
-    number = sandbox.number()
     config = sandbox.config(watch="60s")
     sandbox.commit({**config, **_says(sandbox, "watched")}, "Watch for long")
-    return lambda: sandbox.number() == number + 1
+    return lambda: sandbox.get() == "watched"
 
 
 def drain(sandbox: Sandbox) -> Callable[[], bool]:

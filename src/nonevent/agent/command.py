@@ -71,7 +71,6 @@ def run_command(host: Host, step: RunCommand) -> str:
         raise CommandFailed(
             f"`{step.command}` ended with status {status}",
             context=tuple(tail),
-            hint="what it changed outside the release is not undone",
         )
     return ""
 

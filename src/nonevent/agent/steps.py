@@ -142,6 +142,20 @@ def _warn_of_own_files(host: Host) -> None:
         )
 
 
+def foresee(host: Host, steps: tuple[Step, ...]) -> None:
+    """Refuse a plan whose port is another's, before anything is begun.
+
+    A port that moves is taken after the switch, when there is no way back.
+
+    Raises:
+        PortTaken: with who holds it.
+    """
+    ours = facts.gather(host.layout, host.manager).front
+    for step in steps:
+        if isinstance(step, HoldPort) and (ours is None or ours[1] != step.port):
+            _refuse_taken_port(step)
+
+
 def _hold_port(host: Host, step: HoldPort) -> str:
     running.stop_and_forget(host, "front", limit=PORT_LIMIT * 2)
     _refuse_taken_port(step)
