@@ -141,8 +141,9 @@ def test_uv_reads_its_own_lock(copied: Callable[[str], Path], tmp_path: Path) ->
     with pytest.raises(LockInvalid) as invalid:
         read_lock(project_in(root, tmp_path, extras=("nope",)), root / "uv.lock")
     assert "nope" in "".join(invalid.value.context)
-    declared = (root / "pyproject.toml").read_text().replace("h11>=0.14", "h11>=0.15")
-    (root / "pyproject.toml").write_text(declared)
+    # The index of the sample is nowhere; to see that the lock is stale uv must ask a real one.
+    declared = (root / "pyproject.toml").read_text().partition("[[tool.uv.index]]")[0]
+    (root / "pyproject.toml").write_text(declared.replace("h11>=0.14", "h11>=0.15"))
     with pytest.raises(LockStale) as stale:
         read_lock(project_in(root, tmp_path), root / "uv.lock")
     assert stale.value.hint.startswith("uv lock")
