@@ -73,6 +73,7 @@ EVENTS: dict[str, tuple[str, str]] = {
     "begun": ("step back", "a step began; `back` is true on the way back after a failure"),
     "done": ("step back seconds detail", "it ended well"),
     "output": ("command text", "a line that a release command wrote"),
+    "interrupted": ("", "an interrupt was seen, and the host was told of it"),
     "serving": (
         "release commit changed url seconds",
         "the last event of `deploy`, `rollback` and `start`: what serves now",
