@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import resource
 import statistics
 import sys
 import time
@@ -28,13 +29,16 @@ class Times:
     """Several times of the same thing, in seconds."""
 
     seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    """Of the commands that were run, and of what they waited for: steadier on a busy machine."""
 
     @contextmanager
     def measured(self) -> Iterator[None]:
         """Add the time that the block takes."""
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), _cpu()
         yield
         self.seconds.append(time.perf_counter() - began)
+        self.cpu.append(_cpu() - cpu)
 
     @property
     def median(self) -> float:
@@ -44,6 +48,11 @@ class Times:
     def __str__(self) -> str:
         """The median, and the shortest and the longest."""
         return f"{self.median:.2f} s ({min(self.seconds):.2f} to {max(self.seconds):.2f})"
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +116,18 @@ def conclude(result: Result) -> int:
     return 0 if result.good else 1
 
 
+WITH_RATIO = ("", "median (range)", "ratio", "CPU time", "ratio")
+
+
 def ratios(times: Sequence[tuple[str, Times]], to: Times) -> tuple[tuple[str, ...], ...]:
-    """A row each: name, median with range, and how many times the median of ``to`` that is."""
-    return tuple((name, str(each), f"{each.median / to.median:.2f}") for name, each in times)
+    """A row each under :data:`WITH_RATIO`; ratios are of medians, to those of ``to``."""
+    return tuple(
+        (
+            name,
+            str(each),
+            f"{each.median / to.median:.2f}",
+            f"{statistics.median(each.cpu):.2f} s",
+            f"{statistics.median(each.cpu) / statistics.median(to.cpu):.2f}",
+        )
+        for name, each in times
+    )

@@ -1,0 +1,34 @@
+"""Run measurements: all of them, or those that are named (``build``, ``local``, ``switches``).
+
+Tables go to standard output, figures to ``bench/results/NAME.json``. The exit status is 1 where
+a measurement shows something that must not be, e.g. a lost request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+NAMES = ("build", "local", "switches")
+LIMIT = 7200
+
+
+def main(argv: list[str]) -> int:
+    """Run one after the other, each in a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="build, local, switches")
+    names = parser.parse_args(argv).names or NAMES
+    if unknown := set(names) - set(NAMES):
+        parser.error(f"there is no measurement {', '.join(sorted(unknown))}")
+    here = Path(__file__).parent
+    statuses = [
+        subprocess.run((sys.executable, here / f"{name}.py"), check=False, timeout=LIMIT).returncode
+        for name in names
+    ]
+    return max(statuses)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
