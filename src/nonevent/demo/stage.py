@@ -77,6 +77,9 @@ def clear(folder: Path) -> None:
             )
         time.sleep(0.02)
     shutil.rmtree(Layout(project / ".nonevent" / "local").run, ignore_errors=True)
+    for path, _, _ in os.walk(folder):
+        # Releases are read-only, for their owner too.
+        Path(path).chmod(0o700)
     shutil.rmtree(folder)
 
 

@@ -194,14 +194,14 @@ class Story:
 
     def _act(self, act: Act, *, status: int = 0) -> None:
         self.acts.append(act)
-        evidence: list[dict[str, object]] = []
+        evidence: list[str] = []
         starts: list[float] = []
 
         def hear(event: dict[str, object]) -> None:
             step = event.get("step")
             match event["event"], step if isinstance(step, dict) else {}:
                 case "error", _:
-                    evidence.append(event)
+                    evidence.extend(_lines(event))
                 case "begun", {"do": "boot", "instance": name} if name.startswith("web-"):
                     starts.append(time.monotonic())
                 case "done", {"do": "probe"} if starts:
@@ -214,7 +214,7 @@ class Story:
         if ended.status != status:
             raise NoneventError(
                 f"`nonevent {act.what} local` ended with status {ended.status}, not {status}",
-                context=tuple(json.dumps(each, ensure_ascii=False) for each in evidence),
+                context=tuple(evidence),
                 hint="nonevent demo --keep, which leaves everything as it is then",
             )
 
@@ -263,3 +263,9 @@ class Story:
     def _get(self, path: str) -> bytes:
         with urllib.request.urlopen(self.url + path, timeout=WITHIN) as answer:  # noqa: S310
             return bytes(answer.read())
+
+
+def _lines(error: dict[str, object]) -> tuple[str, ...]:
+    """What an error's event says, and its evidence."""
+    context = error.get("context")
+    return str(error.get("message")), *map(str, context if isinstance(context, list) else ())
