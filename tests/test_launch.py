@@ -14,6 +14,7 @@ from nonevent.agent import kernel, launch, release, variables
 from nonevent.errors import UsageError
 from nonevent.model.layout import Layout
 from nonevent.model.service import Kind, Service
+from nonevent.model.want import Rollback
 from nonevent.testing.process import until
 
 if TYPE_CHECKING:
@@ -152,6 +153,15 @@ def test_processes_run_what_they_should(host: TinyHost) -> None:
             host.layout.release(1) / "venv" / "bin" / "python"
         )
     assert sys.version_info >= (3, 11)
+
+
+def test_a_rollback_starts_with_the_newest_secrets(host: TinyHost) -> None:
+    """Also a worker of the older release that has only just ended is started with them."""
+    host.deploy(parcel("b"), secrets={"TOKEN": "rotated"})
+    host.carry_out(Rollback())
+    assert host.serves() == "1"
+    until(lambda: host.runs(1), within=20)
+    assert {kernel.environment(pid).get("TOKEN") for pid in host.processes()} == {"rotated"}
 
 
 def test_an_instance_that_dies_is_started_again(host: TinyHost) -> None:

@@ -9,7 +9,7 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from nonevent.agent import facts, kernel, ledger, release
+from nonevent.agent import facts, kernel, ledger, release, switch
 from nonevent.agent.host import Host, signal_number
 from nonevent.agent.process.base import Program
 from nonevent.agent.tools import agent_command
@@ -42,7 +42,7 @@ def boot(host: Host, instance: InstanceId) -> str:
     layout = host.layout
     service = service_of(layout, instance)
     history = ledger.history(layout)
-    layout.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    switch.make_run(layout)
     with contextlib.suppress(FileNotFoundError):
         layout.socket(str(instance)).unlink()
     port = _free_port() if service.uses_port else 0
@@ -192,8 +192,15 @@ def stop_and_forget(host: Host, name: str, *, limit: float) -> None:
 
 
 def tidy(host: Host) -> tuple[InstanceId, ...]:
-    """Forget the instances that were told to stop and have ended since; returns them."""
-    ended = tuple(each.id for each in facts.instances(host.layout, host.manager) if not each.alive)
+    """Forget the instances that were told to stop and have ended since; returns them.
+
+    One that ended by itself is about to be started again, or is evidence.
+    """
+    ended = tuple(
+        each.id
+        for each in facts.instances(host.layout, host.manager)
+        if not each.alive and not each.detail
+    )
     for instance in ended:
         forget(host, instance)
     return ended

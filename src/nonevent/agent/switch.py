@@ -8,13 +8,35 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from nonevent.agent import durable
+from nonevent.errors import HostUnfit
 from nonevent.model.instance import InstanceId, read_instance_id
 
 if TYPE_CHECKING:
     from nonevent.model.layout import Layout
+
+
+def make_run(layout: Layout) -> None:
+    """The folder of the sockets is there, and nobody else's.
+
+    Where it lies in /tmp, another user may have been there first.
+
+    Raises:
+        HostUnfit: it belongs to somebody else, or others may write to it.
+    """
+    for folder in (layout.run.parent, layout.run):
+        if folder == layout.root:
+            continue
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+            raise HostUnfit(
+                f"{folder} is not a folder of this user alone, so no socket can lie there",
+                hint=f"remove {folder}, or deploy from a folder with a shorter name",
+            )
 
 
 def links(layout: Layout) -> tuple[tuple[str, InstanceId], ...]:
@@ -32,7 +54,7 @@ def links(layout: Layout) -> tuple[tuple[str, InstanceId], ...]:
 
 def point_links(layout: Layout, instances: tuple[InstanceId, ...]) -> None:
     """Each web service's link names its instance, and no other link is left."""
-    layout.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_run(layout)
     for instance in instances:
         durable.point(layout.link(instance.service), f"{instance}.sock")
     wanted = {instance.service for instance in instances}

@@ -19,7 +19,7 @@ import time
 import xmlrpc.client
 from typing import TYPE_CHECKING, Any
 
-from nonevent.agent import durable, kernel
+from nonevent.agent import durable, kernel, switch
 from nonevent.agent.process.base import Observed, Program
 from nonevent.agent.tools import agent_command
 from nonevent.errors import BootFailed
@@ -36,9 +36,12 @@ CALL_LIMIT = 10.0
 DISMISS_LIMIT = 60.0
 LOG_BYTES = 10 * 2**20
 LOGS_KEPT = 3
-_ALREADY_ADDED = 90
+_SHUTTING_DOWN = 6
 _BAD_NAME = 10
+_ALREADY_STARTED = 60
 _NOT_RUNNING = 70
+_ALREADY_ADDED = 90
+_STILL_RUNNING = 91
 
 _STATES = {
     "STARTING": RunState.STARTING,
@@ -105,6 +108,10 @@ def observe(layout: Layout) -> tuple[Observed, ...]:
         ) from error
     except (OSError, http.client.HTTPException):
         known = ()
+    except xmlrpc.client.Fault as fault:
+        if fault.faultCode != _SHUTTING_DOWN:
+            raise
+        known = ()
     found = tuple(_observed(each) for each in known)
     return (*found, *_lost(layout, {each.pid for each in found if each.pid}))
 
@@ -161,9 +168,13 @@ def start(layout: Layout, program: Program) -> None:
         _launch(layout)
     try:
         _call(layout, "reloadConfig")
+        # One that has ended under this name would be started as it was defined then.
+        with _tolerated(_BAD_NAME, _STILL_RUNNING):
+            _call(layout, "removeProcessGroup", program.name)
         with _tolerated(_ALREADY_ADDED):
             _call(layout, "addProcessGroup", program.name)
-        _call(layout, "startProcess", program.name, False)
+        with _tolerated(_ALREADY_STARTED):
+            _call(layout, "startProcess", program.name, False)
     except xmlrpc.client.Fault as fault:
         raise BootFailed(
             f"supervisor could not start {program.name}: {fault.faultString}",
@@ -225,7 +236,7 @@ def _ini(sections: dict[str, dict[str, str]]) -> bytes:
 
 def _launch(layout: Layout) -> None:
     """Start supervisor as a process of its own session, and wait until it answers."""
-    layout.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    switch.make_run(layout)
     with contextlib.suppress(FileNotFoundError):
         _socket(layout).unlink()
     config = layout.programs / "supervisord.ini"
@@ -279,7 +290,7 @@ def _main_config(layout: Layout) -> bytes:
 
 def stop(layout: Layout, name: str) -> None:
     """Tell a program to stop; what is stopped already stays so."""
-    with contextlib.suppress(OSError), _tolerated(_NOT_RUNNING, _BAD_NAME):
+    with contextlib.suppress(OSError), _tolerated(_NOT_RUNNING, _BAD_NAME, _SHUTTING_DOWN):
         _call(layout, "stopProcess", name, False)
     _stop_lost(layout, {name})
 
