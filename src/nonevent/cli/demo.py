@@ -203,7 +203,7 @@ def _conclude(output: Output, outcome: Outcome) -> None:
         return
     grid = Grid(box=SIMPLE_HEAD, pad_edge=False, header_style="dim", show_footer=True)
     totals = (f"{report.answered:,}", f"{report.lost_count:,}", f"{numbers.printed:,}")
-    grid.add_column("release", "all")
+    grid.add_column("release", "all", no_wrap=True)
     grid.add_column("answered", totals[0], justify="right")
     grid.add_column("lost", totals[1], justify="right")
     grid.add_column("tasks", totals[2], justify="right")
