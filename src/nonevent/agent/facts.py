@@ -46,6 +46,15 @@ def instances(layout: Layout, manager: ProcessManager) -> tuple[Instance, ...]:
     return _instances(layout, manager.observe(layout))
 
 
+def instance(layout: Layout, manager: ProcessManager, wanted: InstanceId) -> Instance | None:
+    """One of :func:`instances`; all processes are looked through only where no manager runs it."""
+    observed = manager.observe(layout)
+    known = _managed(observed).get(wanted)
+    if known and known.alive:
+        return known
+    return next((each for each in _instances(layout, observed) if each.id == wanted), None)
+
+
 def _manifests(layout: Layout) -> Iterator[tuple[int, Manifest]]:
     for number in release.numbers(layout):
         staged = release.read(layout, number)
@@ -73,18 +82,22 @@ def _front(observed: tuple[Observed, ...]) -> tuple[str, int, str] | None:
     return None
 
 
+def _managed(observed: tuple[Observed, ...]) -> dict[InstanceId, Instance]:
+    return {
+        name: Instance(
+            id=name,
+            state=each.state,
+            pid=each.pid,
+            started=each.started,
+            detail=each.detail,
+        )
+        for each in observed
+        if (name := read_instance_id(each.name))
+    }
+
+
 def _instances(layout: Layout, observed: tuple[Observed, ...]) -> tuple[Instance, ...]:
-    found: dict[InstanceId, Instance] = {}
-    for each in observed:
-        instance = read_instance_id(each.name)
-        if instance:
-            found[instance] = Instance(
-                id=instance,
-                state=each.state,
-                pid=each.pid,
-                started=each.started,
-                detail=each.detail,
-            )
+    found = _managed(observed)
     for lost in _lost(layout, {each.pid for each in observed if each.pid}):
         if lost.id not in found or not found[lost.id].alive:
             found[lost.id] = lost

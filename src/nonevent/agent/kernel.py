@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -47,7 +48,9 @@ def process(pid: int) -> Process | None:
     )
 
 
+@cache
 def _booted() -> float:
+    """When the machine was started, in Unix seconds; asked once: setting the clock moves it."""
     for line in (PROC / "stat").read_text().splitlines():
         if line.startswith("btime "):
             return float(line.split()[1])

@@ -87,8 +87,7 @@ def _free_port() -> int:
 
 def seen(host: Host, instance: InstanceId) -> Instance | None:
     """The instance as it is now, or None where nobody knows it."""
-    everything = facts.instances(host.layout, host.manager)
-    return next((each for each in everything if each.id == instance), None)
+    return facts.instance(host.layout, host.manager, instance)
 
 
 def retire(host: Host, instance: InstanceId) -> str:
