@@ -14,13 +14,15 @@ import os
 import shlex
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,11 +31,13 @@ from measure import Result, Table, Times, conclude, say
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from real import Project
+    from real import Outcome, Project
 
 LOOK = 0.02
 """Seconds between two looks at who answers."""
 LIMIT = 120.0
+SHOWN = 0.1
+"""Seconds that a step must take to be shown."""
 PROJECTS = {"flask_requirements": "app.py", "django_celery": "shop/views.py"}
 SECRET = "SECRET_KEY=only-here\n"
 
@@ -49,6 +53,8 @@ class Measured:
     built: Times = field(default_factory=Times)
     back: Times = field(default_factory=Times)
     gone_back: Times = field(default_factory=Times)
+    steps: dict[str, list[float]] = field(default_factory=dict)
+    """Of the deploys of an artifact, by the step's name; what is left is the client's own."""
 
 
 class _Unix(http.client.HTTPConnection):
@@ -146,9 +152,32 @@ def repeat(made: Project, file: str, repetitions: int) -> Measured:
             made.rollback()
         artifact = str(made.good("build").event("built")["path"])
         with until_another_answers(made, measured.deploy), measured.deployed.measured():
-            made.good("deploy", "local", artifact)
+            outcome = made.good("deploy", "local", artifact)
+        note_steps(measured, outcome)
         say(f"{number + 1} of {repetitions}: {measured.deployed.seconds[-1]:.1f} s")
     return measured
+
+
+def note_steps(measured: Measured, outcome: Outcome) -> None:
+    """Add up what each kind of step took, as the agent says."""
+    taken: Counter[str] = Counter()
+    for event in outcome.events:
+        if event["event"] == "done":
+            taken[event["step"]["do"]] += event["seconds"]
+    taken["everything else"] = measured.deployed.seconds[-1] - taken.total()
+    for name, seconds in taken.items():
+        measured.steps.setdefault(name, []).append(seconds)
+
+
+def breakdown(name: str, measured: Measured) -> Table:
+    """Where the time of a deploy goes: the steps that take a tenth of a second or more."""
+    medians = {step: statistics.median(each) for step, each in measured.steps.items()}
+    rows = sorted(medians.items(), key=lambda each: -each[1])
+    return Table(
+        title=f"Where the time of a deploy of an artifact goes, {name}",
+        head=("step", "median"),
+        rows=tuple((step, f"{median:.2f} s") for step, median in rows if median >= SHOWN),
+    )
 
 
 def table(name: str, measured: Measured) -> Table:
@@ -188,8 +217,8 @@ def measure(repetitions: int) -> Result:
             made.keep_secret(SECRET)
             made.init()
             measured = repeat(made, file, repetitions)
-        tables.append(table(name, measured))
-        figures[name] = {key: getattr(measured, key).seconds for key in Measured.__slots__}
+        tables += [table(name, measured), breakdown(name, measured)]
+        figures[name] = asdict(measured)
     return Result(name="local", tables=tuple(tables), figures=figures)
 
 
