@@ -153,9 +153,13 @@ class Kept:
     def ask(self, path: str, method: str = "GET") -> tuple[str, str]:
         """The release that answered, and the answer's text."""
         self.connection.request(method, path)
+        return self.answer()
+
+    def answer(self) -> tuple[str, str]:
+        """What comes back for a request that was sent."""
         answer = self.connection.getresponse()
         text = answer.read().decode()
-        assert answer.status == 200, f"{path}: {answer.status} {text[:500]}"
+        assert answer.status == 200, f"{answer.status} {text[:500]}"
         return answer.getheader("X-Nonevent-Release") or "", text
 
 

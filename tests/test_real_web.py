@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from real import PROJECTS, Story, change, project, there_and_back, uv
+from real import PROJECTS, Project, Story, change, project, there_and_back, uv, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +25,27 @@ def test_flask_with_hashed_requirements(tmp_path: Path) -> None:
             texts=("version one", "version two"),
         )
         there_and_back(made, story)
+        upload_across_a_switch(made)
+
+
+def upload_across_a_switch(made: Project) -> None:
+    """An upload that began before a deploy and ends after the switch is answered by its release."""
+    before, _ = made.ask("/")
+    body = bytes(range(256)) * 4096
+    with made.kept() as kept, ThreadPoolExecutor() as executor:
+        kept.connection.putrequest("POST", "/echo")
+        kept.connection.putheader("Content-Length", str(len(body)))
+        kept.connection.endheaders(body[: len(body) // 2])
+        deploying = executor.submit(made.deploy)
+        wait_for(lambda: made.ask("/")[0] != before, "the new release answers", within=60)
+        assert not deploying.done(), "the old release did not wait for the upload"
+        kept.connection.send(body[len(body) // 2 :])
+        release, text = kept.answer()
+        assert release == before
+        assert json.loads(text) == {
+            "sha256": hashlib.sha256(body).hexdigest(), "length": len(body),
+        }  # fmt: skip
+        assert made.ask("/")[0] == str(deploying.result(60))
 
 
 @pytest.mark.xdist_group("real-1")
