@@ -43,6 +43,8 @@ def main(arguments: Sequence[str]) -> int:
         print(f"error: {error.message}", file=sys.stderr)  # noqa: T201
         for line in error.context:
             print(f"  {line}", file=sys.stderr)  # noqa: T201
+        if error.hint:
+            print(f"\nhint: {error.hint}", file=sys.stderr)  # noqa: T201
         return error.exit_status
 
 

@@ -213,8 +213,8 @@ def _notice_changes(source: Source, report: Report) -> None:
         files = counted(source.changed, "changed file")
         report(
             Noticed(
-                message=f"{files} of the working tree are not in this build, which takes "
-                f"commit {source.commit[:7]}",
+                message=f"this build takes commit {source.commit[:7]}, without {files} of the "
+                "working tree",
                 hint="commit them, or pass --dirty",
             )
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table as Grid
 
+from nonevent.build.event import counted
 from nonevent.cli.command import Command, common
 from nonevent.cli.deploy import artifact_of
 from nonevent.cli.narrate import words
@@ -83,7 +84,9 @@ def _commits(command: Command, project: Project, before: Manifest | None, after:
 def _packages(command: Command, before: Manifest | None, after: Manifest) -> None:
     old, new = dict(before.packages) if before else {}, dict(after.packages)
     if before is None:
-        command.output.data(f"package  {len(new)} packages, Python {after.python.version}")
+        command.output.data(
+            f"package  {counted(len(new), 'package')}, Python {after.python.version}"
+        )
         return
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
@@ -154,11 +157,18 @@ def _show_instances(instances: list[Table]) -> None:
 
 def _show_troubles(command: Command, environment: str, table: Table) -> None:
     out = command.output
+    meant_to_run = table.flag("running") and table.take("release") is not None
+    if meant_to_run and not any(each.number("processes") for each in table.tables("instances")):
+        out.line("note", f"nothing of it runs; `nonevent start {environment}` starts it")
     if not table.flag("running") and table.take("release") is not None:
         out.line("note", f"stopped; `nonevent start {environment}` brings it back")
     if table.take("locked") is not None:
         note = table.table("locked")
-        out.line("note", f"locked by {note.text('by')}: {note.text('reason')}")
+        out.line(
+            "note",
+            f"locked by {note.text('by')} since {note.text('since')}: {note.text('reason')}; "
+            f"`nonevent unlock {environment}` allows changes again",
+        )
     if table.take("busy") is not None:
         out.line("note", f"busy: {table.text('busy')}")
     if table.take("interrupted") is not None:
