@@ -69,17 +69,27 @@ def _runs(observed: tuple[Observed, ...], name: str) -> bool:
     )
 
 
+def held_ports(layout: Layout, manager: ProcessManager) -> set[int]:
+    """The ports that fronts of this app hold, also one that its process manager left behind."""
+    return {port for _, (_, port, _) in _fronts(manager.observe(layout))}
+
+
 def _front(observed: tuple[Observed, ...]) -> tuple[str, int, str] | None:
-    """Address, port and service of the front, from its command line: what really runs."""
+    """Address, port and service of the front that runs and is managed."""
+    managed = {RunState.RUNNING, RunState.STARTING}
+    return next((front for state, front in _fronts(observed) if state in managed), None)
+
+
+def _fronts(observed: tuple[Observed, ...]) -> Iterator[tuple[RunState, tuple[str, int, str]]]:
+    """Address, port and service of each front, from its command line: what really runs."""
     for each in observed:
-        if each.name == "front" and each.state in {RunState.RUNNING, RunState.STARTING}:
+        if each.name == "front" and each.pid:
             words = kernel.arguments(each.pid)
             with contextlib.suppress(ValueError, IndexError):
                 address, port, link = (
                     words[words.index(option) + 1] for option in ("--address", "--port", "--to")
                 )
-                return address, int(port), Path(link).stem
-    return None
+                yield each.state, (address, int(port), Path(link).stem)
 
 
 def _managed(observed: tuple[Observed, ...]) -> dict[InstanceId, Instance]:

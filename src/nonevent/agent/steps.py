@@ -150,9 +150,9 @@ def foresee(host: Host, steps: tuple[Step, ...]) -> None:
     Raises:
         PortTaken: with who holds it.
     """
-    ours = facts.gather(host.layout, host.manager).front
+    ours = facts.held_ports(host.layout, host.manager)
     for step in steps:
-        if isinstance(step, HoldPort) and (ours is None or ours[1] != step.port):
+        if isinstance(step, HoldPort) and step.port not in ours:
             _refuse_taken_port(step)
 
 
