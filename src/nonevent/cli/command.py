@@ -57,7 +57,7 @@ class Command:
         """A conversation with the environment's host."""
         from nonevent.deploy.session import Session
 
-        with project.transport(task.environment).connect(task.by) as connection:
+        with project.transport(task.app.app, task.environment).connect(task.by) as connection:
             self.output.scope = task.environment.name
             try:
                 yield Session(connection, self.narrator.agent)

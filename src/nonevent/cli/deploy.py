@@ -12,6 +12,7 @@ from nonevent.model.want import Goal, Prune, Rollback, Start, Stop
 
 if TYPE_CHECKING:
     from nonevent.build.artifact import Artifact
+    from nonevent.config.app import Environment
     from nonevent.deploy.deploy import Outcome, Task
     from nonevent.deploy.project import Project
 
@@ -50,7 +51,7 @@ def deploy(command: Command, environment: str, what: str, dirty: bool, reason: s
 
     project = command.project()
     task = command.task(project, environment, reason)
-    project.transport(task.environment)
+    project.transport(task.app.app, task.environment)
     artifact = artifact_of(command, project, what, dirty=dirty)
     refuse_other_app(task, artifact.manifest)
     values = variables(project.folder, task, artifact.manifest)
@@ -90,7 +91,9 @@ def _name_skipped(command: Command, skipped: tuple[object, ...]) -> None:
 
     for each in skipped:
         if isinstance(each, Release):
-            why = "its files are gone" if not each.on_disk else each.reason or str(each.state)
+            why = each.reason or "it was rolled back from"
+            if not each.on_disk:
+                why = "its files are gone"
             command.output.line("note", f"release {each.number} is passed over: {why}")
 
 
@@ -149,8 +152,7 @@ def _conclude(command: Command, task: Task, outcome: Outcome, commit: str) -> No
     """The last line: what serves, and where."""
     out = command.output
     out.quiet()
-    environment = task.environment
-    url = f"http://{environment.address}:{environment.port}" if environment.port else ""
+    url = _url(task.environment)
     out.event(
         "serving", release=outcome.release, commit=commit, changed=outcome.changed, url=url,
         seconds=round(outcome.seconds, 3),
@@ -160,3 +162,11 @@ def _conclude(command: Command, task: Task, outcome: Outcome, commit: str) -> No
         out.line("", f"nothing to do: {named} already serves {url}".rstrip())
         return
     out.line("", f"{named} serves {url}".rstrip())
+
+
+def _url(environment: Environment) -> str:
+    """Where the release is reached; on a host elsewhere, loopback is that host's own."""
+    if environment.port is None:
+        return f"on {environment.hosts[0]}" if environment.hosts else ""
+    url = f"http://{environment.address}:{environment.port}"
+    return f"{url} on {environment.hosts[0]}" if environment.hosts else url

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 HEARTBEAT = 15.0
 """Seconds of silence, where there is no terminal, after which a line says what is going on."""
+SCOPE = 8
 SUBJECT = 14
 DETAIL = 52
 
@@ -77,8 +78,12 @@ class Output:
         self._last = time.monotonic()
         scope = self.scope if self.scope != self._shown_scope else ""
         self._shown_scope = self.scope
+        if len(scope) >= SCOPE:
+            # A long name has a line of its own, so that what follows stays in its columns.
+            self._print(Text(scope, style="bold"))
+            scope = ""
         text = Text()
-        text.append(f"{scope:<8}", style="bold")
+        text.append(f"{scope:<{SCOPE}}", style="bold")
         text.append(f"{subject:<{SUBJECT}} ")
         took = "" if seconds is None else f"{seconds:6.1f} s"
         text.append(f"{detail:<{DETAIL}}" if took else detail)
@@ -107,7 +112,7 @@ class Output:
         """A line that another program said."""
         if not self.as_json:
             self._last = time.monotonic()
-            self._print(Text(f"{'':<8}| {text}", style="dim"))
+            self._print(Text(f"{'':<{SCOPE}}| {text}", style="dim"))
 
     def _print(self, text: Text) -> None:
         text.rstrip()

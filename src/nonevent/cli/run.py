@@ -21,7 +21,7 @@ def _attach(command: Command, environment: str, argv: tuple[str, ...], name: str
             f"nothing has been deployed to {environment}", hint=f"nonevent deploy {environment}"
         )
     secrets = history.secrets_for(current.number)
-    return project.transport(task.environment).attach(
+    return project.transport(task.app.app, task.environment).attach(
         (
             "exec",
             *("--release", str(current.number), "--secrets", str(secrets)),

@@ -44,6 +44,8 @@ class Environment:
     name: str
     hosts: tuple[str, ...] = ()
     """As ``ssh`` takes them; empty for this machine."""
+    root: str = ""
+    """The app's folder on the hosts; empty for ``/srv/<app>``."""
     address: str = "127.0.0.1"
     port: int | None = None
     keep: int = 5

@@ -202,9 +202,13 @@ def _environment(name: str, table: Table) -> Environment:
             table.problem(f"hosts[{number}]", expected="a host, as ssh takes it", found=shown(host))
         elif host in hosts[:number]:
             table.problem(f"hosts[{number}]", expected="each host once", found=shown(host))
+    if name == LOCAL and table.has("root"):
+        table.problem("root", expected=f"no root: `{LOCAL}` is in .nonevent/ of the project")
     environment = Environment(
         name=name,
         hosts=hosts,
+        root=table.text("root", "", pattern=r"/[^\x00-\x1f]*[^/\x00-\x1f]",
+                        expected="an absolute path, such as /srv/shop"),
         address=table.text("address", standard.address, pattern=r"[0-9A-Za-z.:-]+",
                            expected="an address of this host to listen on"),
         port=_port(table, name),

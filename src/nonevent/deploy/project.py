@@ -13,6 +13,7 @@ from nonevent.config.app import LOCAL
 from nonevent.config.read import FILES, load
 from nonevent.errors import ConfigMissing, UsageError
 from nonevent.transport.local import Local
+from nonevent.transport.ssh import Ssh, ssh_program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,18 +53,21 @@ class Project:
         if not ignore.exists():
             ignore.write_text("*\n")
 
-    def transport(self, environment: Environment) -> Transport:
+    def transport(self, app: str, environment: Environment) -> Transport:
         """How the host of an environment is reached.
 
         Raises:
-            UsageError: the environment names hosts elsewhere.
+            UsageError: the environment has several hosts.
         """
-        if environment.hosts or environment.name != LOCAL:
+        if len(environment.hosts) > 1:
             raise UsageError(
-                f"`{environment.name}` is not on this machine, and this version of nonevent "
-                "deploys to `local` alone",
-                hint=f"nonevent deploy {LOCAL}",
+                f"`{environment.name}` has {len(environment.hosts)} hosts, and this version of "
+                "nonevent deploys to one",
+                hint="an environment for each host works meanwhile",
             )
+        if environment.hosts:
+            root = Path(environment.root or f"/srv/{app}")
+            return Ssh(environment.hosts[0], root, ssh_program(os.environ))
         self.make_state()
         return Local(self.state / LOCAL)
 

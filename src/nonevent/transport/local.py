@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
-import tempfile
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from nonevent.agent import durable
 from nonevent.agent.tools import python
 from nonevent.errors import TransportFailed
 from nonevent.model.layout import Layout
-from nonevent.model.protocol import Channel
 from nonevent.transport import zipapp
-from nonevent.transport.base import Connection
+from nonevent.transport.child import converse
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from nonevent.transport.base import Connection
+
 UNPACK_LIMIT = 60.0
-END_LIMIT = 120.0
-"""Seconds an agent may take to go back or finish after its client has closed the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +29,7 @@ class Local:
 
     def connect(self, by: str) -> Connection:
         """Start the agent; a Ctrl-C in this terminal does not reach it."""
-        said = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the connection)
-        child = subprocess.Popen(
-            (*self._agent(), "serve", "--root", str(self.root)),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=said,
-            start_new_session=True,
-        )
-        assert child.stdin and child.stdout  # noqa: S101, PT018  (both are pipes)
-        channel = Channel(child.stdout, child.stdin)
-        connection = Connection(
-            channel, close=lambda: _close(child, said), abandon=lambda: _abandon(child)
-        )
-        try:
-            connection.greet(by)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        return converse((*self._agent(), "serve", "--root", str(self.root)), by)
 
     def attach(self, arguments: tuple[str, ...]) -> int:
         """Run one command of the agent in this terminal."""
@@ -81,28 +60,3 @@ class Local:
                     context=tuple(output.splitlines()[-5:]),
                 ) from error
         return (python(), "-I", "-S", str(folder))
-
-
-def _abandon(child: subprocess.Popen[bytes]) -> None:
-    """End the conversation, and let the agent come to its own end."""
-    for stream in (child.stdin, child.stdout):
-        if stream:
-            # What was not sent before the agent went away is of no use to anybody.
-            with contextlib.suppress(OSError):
-                stream.close()
-
-
-def _close(child: subprocess.Popen[bytes], said: IO[bytes]) -> str:
-    """End the conversation and wait for the agent, which may have to go back first."""
-    if said.closed:
-        return ""
-    _abandon(child)
-    try:
-        child.wait(timeout=END_LIMIT)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-    said.seek(0)
-    text = said.read().decode(errors="replace")
-    said.close()
-    return text

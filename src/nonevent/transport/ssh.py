@@ -1,0 +1,212 @@
+"""A host over ssh: the user's own OpenSSH, with the user's own configuration.
+
+Names, jump hosts, agents, hardware keys and ``known_hosts`` are OpenSSH's affair, see
+ssh_config(5). One connection serves a whole command: the first one becomes the master, and
+whatever follows goes through it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nonevent.errors import HostUnfit, TransportFailed
+from nonevent.transport import zipapp
+from nonevent.transport.child import converse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nonevent.transport.base import Connection
+
+REACH_LIMIT = 120.0
+"""Seconds for a person to touch a key or type a passphrase."""
+_SSH_FAILED = 255
+"""ssh(1), exit status: the command's own, or 255 if an error occurred."""
+CONNECT_LIMIT = 15
+"""Seconds until a host that does not answer counts as unreachable."""
+KEPT = 60
+"""Seconds the master connection outlives its last use."""
+MOST_NOISE = 200
+"""Lines that a host's shell may print before the agent says that it is ready."""
+
+# Read by the host's sh. It says one word a line, in front of which a chatty shell may have said
+# anything; after `ready` the stream is the agent's.
+_BOOTSTRAP = """\
+root={root}; agent="$root/tools/agent-{digest}"; python=
+for name in python3 python3.15 python3.14 python3.13 python3.12 python3.11; do
+  if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    python="$name"; break
+  fi
+done
+if [ -z "$python" ]; then echo 'nonevent: python'; python3 --version 2>&1; exit 69; fi
+umask 022
+if [ ! -d "$agent" ]; then
+  mkdir -p "$root/tools" || {{ echo 'nonevent: root'; exit 73; }}
+  echo 'nonevent: need'
+  "$python" -c '
+import os, sys
+left, parts = {size}, []
+while left:
+    part = os.read(0, min(left, 1 << 20))
+    if not part: sys.exit(1)
+    parts.append(part); left -= len(part)
+with open(sys.argv[1], "wb") as file: file.write(b"".join(parts))
+' "$agent.pyz.$$" || exit 74
+  "$python" -I -S "$agent.pyz.$$" unpack "$agent" || exit 74
+  rm -f "$agent.pyz.$$"
+fi
+{ready}
+exec "$python" -I -S "$agent" {command}
+"""
+_SAID = "nonevent: "
+
+
+@dataclass(frozen=True, slots=True)
+class Ssh:
+    """An app's folder on a host that ``ssh`` reaches by this name."""
+
+    host: str
+    root: Path
+    program: tuple[str, ...] = ("ssh",)
+    """What runs as ssh, with options that come first."""
+    controls: Path = field(default_factory=lambda: control_folder(os.environ))
+
+    def connect(self, by: str) -> Connection:
+        """Start the agent on the host, bringing it along where it is missing.
+
+        Raises:
+            TransportFailed: ssh does not get there, or the agent does not start.
+            HostUnfit: the host has no usable Python.
+        """
+        self._reach()
+        packed = zipapp.encoded()
+        script = self._script(("serve", "--root", str(self.root)), len(packed))
+        return converse(
+            (*self._ssh(), "-T", self.host, script),
+            by,
+            prepare=lambda connection: self._bring(connection, packed),
+        )
+
+    def _reach(self) -> None:
+        """Open the master connection, in this terminal: ssh may have to ask for something.
+
+        Raises:
+            TransportFailed: with what ssh said.
+        """
+        # Not a pipe: the master goes on in the background and would keep it open.
+        with tempfile.TemporaryFile() as said:
+            argv = (*self._ssh(), "-n", "-T", self.host, "true")
+            try:
+                status = subprocess.run(
+                    argv, stdout=subprocess.DEVNULL, stderr=said, check=False, timeout=REACH_LIMIT
+                ).returncode
+            except subprocess.TimeoutExpired:
+                status = _SSH_FAILED
+            except FileNotFoundError as error:
+                raise TransportFailed(
+                    f"`{self.program[0]}` is not installed here", hint="apt install openssh-client"
+                ) from error
+            said.seek(0)
+            text = said.read().decode(errors="replace")
+        if status == _SSH_FAILED:
+            raise self._unreachable(text)
+
+    def attach(self, arguments: tuple[str, ...]) -> int:
+        """Run one command of the agent with this terminal."""
+        words = (arguments[0], "--root", str(self.root), *arguments[1:])
+        script = self._script(words, 0)
+        terminal = ("-t",) if sys.stdin.isatty() else ("-T",)
+        return subprocess.run((*self._ssh(), *terminal, self.host, script), check=False).returncode
+
+    def _ssh(self) -> tuple[str, ...]:
+        self.controls.mkdir(parents=True, exist_ok=True, mode=0o700)
+        options = {
+            "ControlMaster": "auto",
+            # %C is a hash: the whole stays below the 104 bytes that a socket's name may have.
+            "ControlPath": f"{self.controls}/%C",
+            "ControlPersist": str(KEPT),
+            "ConnectTimeout": str(CONNECT_LIMIT),
+            "ServerAliveInterval": "15",
+            "ServerAliveCountMax": "4",
+            "LogLevel": "ERROR",
+        }
+        words = (word for name, value in options.items() for word in ("-o", f"{name}={value}"))
+        return (*self.program, *words)
+
+    def _script(self, words: tuple[str, ...], size: int) -> str:
+        """What the host's sh runs; the only place where anything is quoted."""
+        return _BOOTSTRAP.format(
+            root=shlex.quote(str(self.root)),
+            digest=zipapp.digest(),
+            size=size,
+            ready=f"echo '{_SAID}ready'" if size else "",
+            command=" ".join(shlex.quote(word) for word in words),
+        )
+
+    def _bring(self, connection: Connection, packed: bytes) -> None:
+        """Answer what the host's shell asks for, until the agent has taken over."""
+        reader, writer = connection.channel.reader, connection.channel.writer
+        for _ in range(MOST_NOISE):
+            line = reader.readline(4096).decode(errors="replace").strip()
+            if not line:
+                raise self._unreachable(connection.close())
+            match line.removeprefix(_SAID) if line.startswith(_SAID) else "":
+                case "ready":
+                    return
+                case "need":
+                    writer.write(packed)
+                    writer.flush()
+                case "python":
+                    found = reader.readline(4096).decode(errors="replace").strip()
+                    raise HostUnfit(
+                        f"{self.host} has no Python 3.11 or newer",
+                        context=(f"it has {found}",) if found else (),
+                        hint="install python3.11 or newer on the host",
+                    )
+                case "root":
+                    raise HostUnfit(
+                        f"{self.root} cannot be made on {self.host}",
+                        hint=f"ssh {self.host} -t 'sudo install -d -o $USER {self.root}'",
+                    )
+        raise TransportFailed(
+            f"{self.host} says too much before the agent starts",
+            hint="a start-up file of its shell prints to every session",
+        )
+
+    def _unreachable(self, said: str) -> TransportFailed:
+        lines = tuple(line for line in said.splitlines() if line.strip())
+        known = (hint for sign, hint in _HINTS if sign in said)
+        return TransportFailed(
+            f"{self.host} cannot be reached over ssh",
+            context=tuple(f"| {line}" for line in lines[-8:]),
+            hint=next(known, f"ssh {self.host} true"),
+        )
+
+
+_HINTS = (
+    ("Host key verification failed", "compare the host's key, then mend known_hosts"),
+    ("REMOTE HOST IDENTIFICATION", "compare the host's key, then mend known_hosts"),
+    ("Permission denied", "is the right key loaded? `ssh-add -l` lists them"),
+    ("Could not resolve", "is the name right, here and in ~/.ssh/config?"),
+    ("timed out", "is the host up, and does its firewall let ssh in?"),
+    ("Connection refused", "is sshd running on the host, and on that port?"),
+)
+
+
+def ssh_program(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """What runs as ssh: ``$NONEVENT_SSH``, as git has ``$GIT_SSH_COMMAND``, or ``ssh``."""
+    return tuple(shlex.split(environ.get("NONEVENT_SSH", ""))) or ("ssh",)
+
+
+def control_folder(environ: Mapping[str, str]) -> Path:
+    """Where master connections have their sockets: short, and for this user alone."""
+    runtime = environ.get("XDG_RUNTIME_DIR", "")
+    base = Path(runtime) if runtime else Path(f"/tmp/nonevent-{os.getuid()}")  # noqa: S108
+    return base / "nonevent-ssh"
