@@ -258,8 +258,10 @@ def _remove(host: Host, step: Remove) -> str:
         with contextlib.suppress(FileNotFoundError):
             layout.release(number).rename(gone)
         release.remove_tree(gone)
-        for log in layout.logs.glob(f"*-{number}.log*"):
-            log.unlink(missing_ok=True)
+        # Of all turns, rotated ones, and those of relays.
+        for pattern in (f"*-{number}.log*", f"*-{number}.*.log*"):
+            for log in layout.logs.glob(pattern):
+                log.unlink(missing_ok=True)
     orphans = facts.gather(layout, host.manager).orphans
     for name in orphans:
         release.remove_tree(layout.root / name)

@@ -1,0 +1,39 @@
+"""Removing releases: what nothing needs is gone, what something needs is there."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from tiny import SERVICES, TinyHost, parcel
+
+from nonevent.agent import ledger, release
+from nonevent.model.want import Prune
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_what_is_pruned_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Folder, layer, settings and logs of a removed release are gone, and all else works on."""
+    host = TinyHost(tmp_path)
+    layout = host.layout
+    web = SERVICES[:1]
+    try:
+        for mark in "abcd":
+            host.deploy(parcel(mark, services=web), secrets={"TOKEN": mark})
+        for name in ("web-1.log.1", "web-1.2.log", "web-1.relay.log", "web-11.log"):
+            (layout.logs / name).touch()
+        with host.connect() as connection:
+            host.begin(connection)
+            host.apply(connection, host.want(Prune(), keep=1))
+        assert release.numbers(layout) == (3, 4)
+        assert len([name for name in os.listdir(layout.layers) if name.startswith("app-")]) == 2
+        assert not [name for name in os.listdir(layout.logs) if name.startswith("web-1.")]
+        assert (layout.logs / "web-11.log").exists()
+        on_disk = [each.on_disk for each in ledger.history(layout).releases]
+        assert on_disk == [False, False, True, True]
+        assert os.listdir(layout.secrets) == ["4"], "an older release would run with the newest"
+        assert host.serves() == "4"
+    finally:
+        host.clean_up()
