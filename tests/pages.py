@@ -37,6 +37,11 @@ PORTS = range(8100, 10000)
 """As long as the written one, so that columns stay columns."""
 ANYTHING = "..."
 GIT = "[user]\nname = Ada\nemail = ada@example.com\n[init]\ndefaultBranch = main\n"
+CURL = """\
+import sys, urllib.request
+print(urllib.request.urlopen(sys.argv[-1], timeout=10).read().decode(), end="")
+"""
+"""What the pages need of curl, which not every machine has."""
 
 FILTERS = (
     (r"\b[0-9a-f]{64}\b", "DIGEST"),
@@ -107,11 +112,15 @@ class Shell:
         self.base = Path(tempfile.mkdtemp(prefix="ne-")).resolve()
         self.port = _short_port()
         self.folder = self.base
+        programs = self.base / "bin"
+        programs.mkdir()
+        (programs / "curl").write_text(f"#!{sys.executable}\n{CURL}")
+        (programs / "curl").chmod(0o755)
         (self.base / ".gitconfig").write_text(GIT)
         env = environ() | {
             "HOME": str(self.base),
             "XDG_CACHE_HOME": str(self.base / "cache"),
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "COLUMNS": "120",
             "LANG": "C.UTF-8",
             "TZ": "UTC",

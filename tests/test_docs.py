@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
-from pages import run_page
+from pages import blocks, run_page
 
 from nonevent.cli.__main__ import nonevent
 from nonevent.cli.reference import EVENTS, reference
+from nonevent.config.read import read_app
 from nonevent.config.reference import annotated
 
 if TYPE_CHECKING:
@@ -25,17 +26,19 @@ COMMANDS = DOCS / "reference" / "commands.md"
 README = ROOT / "README.md"
 TUTORIAL = DOCS / "tutorial" / "first-deploy.md"
 PAGES = sorted({*ROOT.glob("*.md"), *DOCS.rglob("*.md")})
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 LINK = re.compile(r"(?<!!)\[[^]]*\]\(([^)\s]+)\)")
 """A link of Markdown to another place."""
+COMMAND = re.compile(r"(?:^\$? ?|`|&& |/)nonevent ([a-z]+)\b(.*)", re.MULTILINE)
+"""A command as somebody would type it."""
+WEB = '\n[services.web]\ncommand = "serve {socket}"\n'
 
 
-@pytest.mark.xdist_group("docs")
 def test_tutorial(expect: Callable[[Path, str], None]) -> None:
     """A newcomer who types what the tutorial says sees what it shows."""
     expect(TUTORIAL, run_page(TUTORIAL.read_text(encoding="utf-8")))
 
 
-@pytest.mark.xdist_group("docs")
 def test_readme(expect: Callable[[Path, str], None]) -> None:
     """The transcript in the README is what its commands write for the tutorial's shop."""
     text = README.read_text(encoding="utf-8")
@@ -87,7 +90,7 @@ def test_every_key_is_in_the_reference() -> None:
     """Every key of the annotated configuration stands on the page of the configuration."""
     page = (DOCS / "reference" / "configuration.md").read_text(encoding="utf-8")
     for key in keys(tomllib.loads(annotated())):
-        assert re.search(rf"^(\[.*\b{key}\b.*\]|{key} = .*)$", page, re.MULTILINE), key
+        assert re.search(rf"(^|[\s.\[{{,]){key}( =|[.\]])", page, re.MULTILINE), key
 
 
 def keys(table: dict[str, object]) -> Iterator[str]:
@@ -98,7 +101,7 @@ def keys(table: dict[str, object]) -> Iterator[str]:
             yield from keys(value)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@each_page
 def test_links_lead_somewhere(page: Path) -> None:
     """Every link within this repository leads to a file, and to a heading if it names one."""
     text = page.read_text(encoding="utf-8")
@@ -118,7 +121,30 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@each_page
+def test_commands_exist(page: Path) -> None:
+    """Every command that a page names exists, and has the options that stand with it."""
+    for name, rest in COMMAND.findall(page.read_text(encoding="utf-8")):
+        command = nonevent.commands[name]
+        known = {"--help", "-h"} | {option for each in command.params for option in each.opts}
+        words = re.split(r" --[ `]| && | #|[|`)]", f"{rest} ")[0].split()
+        given = {word.partition("=")[0] for word in words if word.startswith("-")}
+        assert given <= known, f"nonevent {name} {rest}"
+
+
+@each_page
+def test_configurations_are_right(page: Path) -> None:
+    """Every piece of a configuration that a page shows is one."""
+    for block in blocks(page.read_text(encoding="utf-8")):
+        text = "\n".join(block.lines)
+        if block.info != "toml" or "\n[environments.production]" in text:
+            continue
+        web = "" if "web" in tomllib.loads(text).get("services", {}) else WEB
+        app = "" if re.search("^app =", text, re.MULTILINE) else 'app = "shop"\n'
+        read_app(f"{app}{text}\n{web}", "nonevent.toml")
+
+
+@each_page
 def test_pages_are_plain(page: Path) -> None:
     """No page says "successfully", calls out, or decorates itself."""
     code = re.compile(r"```.*?```|`[^`]*`|<!--.*?-->", re.DOTALL)
