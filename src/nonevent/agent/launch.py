@@ -156,6 +156,9 @@ def execute(layout: Layout, launch: Launch) -> NoReturn:
     values = environment(layout, staged, launch, base=os.environ)
     os.chdir(layout.release(staged.number) / "app")
     os.umask(0o027)
+    if launch.service and not launch.port:
+        # What a predecessor left that was killed: not every server takes it away.
+        layout.socket(launch.name).unlink(missing_ok=True)
     try:
         os.execvpe(argv[0], argv, values)  # noqa: S606
     except OSError as error:
