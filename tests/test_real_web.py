@@ -62,3 +62,15 @@ def test_fastapi_with_uv_lock(tmp_path: Path) -> None:
         )
         there_and_back(made, story)
         assert made.ask("/package")[1] == "1.2.3"
+
+
+@pytest.mark.xdist_group("real-1")
+def test_secrets_that_others_can_read_are_refused_before_the_build(tmp_path: Path) -> None:
+    """What is wrong with an environment's files is said at once, not after a long build."""
+    with project(tmp_path / "shop", PROJECTS / "flask_requirements") as made:
+        made.init()
+        made.keep_secret("TOKEN=only-here\n")
+        (made.folder / "etc" / "local.secrets.env").chmod(0o644)
+        outcome = made.nonevent("deploy", "local")
+        assert outcome.status == 2
+        assert [each["event"] for each in outcome.events] == ["error"]

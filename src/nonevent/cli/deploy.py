@@ -46,12 +46,15 @@ def deploy(command: Command, environment: str, what: str, dirty: bool, reason: s
     new release starts beside the old one, is probed, and takes over; where anything goes
     wrong, the old one keeps serving.
     """
+    from nonevent.config.variables import settings
     from nonevent.deploy.deploy import deploy as bring
     from nonevent.deploy.deploy import refuse_other_app, variables
 
     project = command.project()
     task = command.task(project, environment, reason)
     project.transport(task.app.app, task.environment)
+    # Read before the build too: nobody should wait for one to learn of a mistake here.
+    settings(project.folder, task.environment)
     artifact = artifact_of(command, project, what, dirty=dirty)
     refuse_other_app(task, artifact.manifest)
     values = variables(project.folder, task, artifact.manifest)
