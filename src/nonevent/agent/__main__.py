@@ -69,7 +69,9 @@ def _serve(chosen: argparse.Namespace) -> int:
     from nonevent.model.protocol import Channel
 
     os.umask(0o022)
-    serve(_layout(chosen.root), Channel(sys.stdin.buffer, sys.stdout.buffer))
+    # Not sys.stdin: the thread that reads may still hold it when the interpreter ends.
+    requests = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
+    serve(_layout(chosen.root), Channel(requests, sys.stdout.buffer))
     return 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import time
+import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from nonevent.agent import facts, journal, layers, ledger, lock
 from nonevent.agent import release as releases
 from nonevent.agent.command import end_left_behind
 from nonevent.agent.plan import back, plan
+from nonevent.agent.running import EVIDENCE
 from nonevent.agent.steps import foresee, take
 from nonevent.errors import Interrupted, NeedsPerson, NoneventError, WentBack
 from nonevent.model.ledger import Event, Line, State
@@ -64,7 +66,7 @@ def apply(host: Host, want: Want) -> Plan:
     written = journal.open_new(host.layout, want, decided)
     try:
         carry_out(host, decided.steps, want, written)
-    except (NoneventError, OSError) as error:
+    except Exception as error:  # noqa: BLE001  (whatever it is, the host goes back)
         _failed(host, named(host.layout, error), want, decided, written)
     else:
         written.close("done")
@@ -98,13 +100,22 @@ def carry_out(host: Host, steps: tuple[Step, ...], want: Want, written: Journal)
             written.done(number)
 
 
-def named(layout: Layout, error: NoneventError | OSError) -> NoneventError:
-    """An error of ours for one of the system."""
-    if isinstance(error, NoneventError):
-        return error
-    if error.errno in _FULL:
-        return layers.disk_full(layout.root)
-    return NoneventError(f"the host refused: {error}")
+def named(layout: Layout, error: Exception) -> NoneventError:
+    """An error of ours for whatever a step ended with; a bug must not stop the way back."""
+    match error:
+        case NoneventError():
+            return error
+        case OSError(errno=number) if number in _FULL:
+            return layers.disk_full(layout.root)
+        case OSError():
+            return NoneventError(f"the host refused: {error}")
+        case _:
+            lines = "".join(traceback.format_exception(error)).splitlines()
+            return NoneventError(
+                f"the agent has a bug: {type(error).__name__}: {error}",
+                context=tuple(f"| {line}" for line in lines[-EVIDENCE:]),
+                hint="please report it with the lines above",
+            )
 
 
 def _failed(host: Host, error: NoneventError, want: Want, decided: Plan, written: Journal) -> None:
@@ -124,7 +135,7 @@ def _failed(host: Host, error: NoneventError, want: Want, decided: Plan, written
         written.failed(error)
     try:
         go_back(host, want, written)
-    except (NoneventError, OSError) as second:
+    except Exception as second:
         ours = named(host.layout, second)
         with _even_if_full(host):
             written.close("needs-person")
@@ -248,7 +259,7 @@ def recover(host: Host) -> Story | None:
     releases.clean(host.layout)
     try:
         go_back(host, want, written)
-    except (NoneventError, OSError) as error:
+    except Exception as error:
         ours = named(host.layout, error)
         host.going_back = False
         raise NeedsPerson(

@@ -163,26 +163,24 @@ def converge(
     singletons = _ids(manifest, Kind.SINGLETON, cast)
     switch = _switch(number, webs, facts)
     confirm = _confirm(number, facts)
-    early = [each for each in (*webs, *workers) if each in cast.new]
-    probed = [each for each in webs if each in cast.new or switch]
-    steady = [each for each in workers if each in cast.new]
-    late = [each for each in singletons if each in cast.new]
     hold = _hold(manifest, facts, address=address, port=port)
     return (
         # A port that moves is let go of only when the new release is good.
         *(hold if facts.front is None else ()),
         *(() if facts.keeper else (Keep(),)),
-        *(Boot(each) for each in early),
-        *(Probe(each) for each in probed),
-        *(Steady(each) for each in steady),
+        *(Boot(each) for each in webs if each in cast.new),
+        *(Probe(each) for each in webs if each in cast.new or switch),
+        # Only now: the workers of a release whose web does not even boot must take no task.
+        *(Boot(each) for each in workers if each in cast.new),
+        *(Steady(each) for each in workers if each in cast.new),
         *(
             Retire(each.id)
             for kind, each in cast.leave
             if kind is Kind.WORKER and each.state is not RunState.STOPPING
         ),
         *(Halt(each.id) for kind, each in cast.leave if kind is Kind.SINGLETON),
-        *(Boot(each) for each in late),
-        *(Steady(each) for each in late),
+        *(Boot(each) for each in singletons if each in cast.new),
+        *(Steady(each) for each in singletons if each in cast.new),
         *switch,
         *((Watch((*webs, *workers, *singletons)),) if switch or confirm else ()),
         *confirm,

@@ -19,7 +19,7 @@ from nonevent.agent import apply as applying
 from nonevent.agent import fit, layers, ledger, lock, logs, release, status, variables
 from nonevent.agent.host import Host
 from nonevent.agent.process import supervisor
-from nonevent.errors import Interrupted, NoneventError, ProtocolBroken, UsageError
+from nonevent.errors import Interrupted, ProtocolBroken, UsageError
 from nonevent.model.manifest import LAYERS, LayerRef, manifest_from
 from nonevent.model.parse import Table, parse
 from nonevent.model.plan import step_as_dict
@@ -106,9 +106,7 @@ def _answer(server: Server, frame: Frame) -> None:
         return
     try:
         result = parse("the request", frame.header, lambda table: _carry_out(server, table, frame))
-    except NoneventError as error:
-        server.emit({"error": error.as_dict() | {"exit_status": error.exit_status}})
-    except OSError as error:
+    except Exception as error:  # noqa: BLE001  (the client is to hear of it, whatever it is)
         named = applying.named(server.layout, error)
         server.emit({"error": named.as_dict() | {"exit_status": named.exit_status}})
     else:
