@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import time
@@ -26,6 +27,8 @@ QUIET = 0.3
 """Seconds without a connection after which a socket counts as drained."""
 GRACE = 15.0
 """Seconds beyond a service's own stop limit until it must be gone."""
+_ERROR = re.compile(r"[\w.]*(Error|Exception)\b(: |$)")
+"""The last line of a traceback, e.g. ``ModuleNotFoundError: No module named 'shop'``."""
 EVIDENCE = 30
 """Lines of a log that an error shows."""
 
@@ -214,7 +217,19 @@ def last_lines(log: Path, count: int = EVIDENCE) -> tuple[str, ...]:
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ()
-    return tuple(f"| {line}" for line in lines[-count:])
+    return tuple(f"| {line}" for line in telling(lines, count))
+
+
+def telling(lines: list[str], count: int = EVIDENCE) -> list[str]:
+    """The last lines of a log, after the last error of an app that they do not show.
+
+    gunicorn ends a failed boot with a traceback of its own that is longer than what is shown,
+    and the cause stands above that.
+    """
+    shown = lines[-count:]
+    causes = [line for line in lines[:-count] if _ERROR.match(line)]
+    hidden = causes and not any(_ERROR.match(line) for line in shown[:-1])
+    return [causes[-1], "…", *shown[2:]] if hidden else shown
 
 
 def holder_of_port(port: int) -> tuple[str, ...]:

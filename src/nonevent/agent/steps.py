@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
 import time
 from typing import TYPE_CHECKING, assert_never
@@ -233,6 +234,8 @@ def _dismiss(host: Host) -> str:
     if not host.inside:
         host.manager.dismiss(host.layout)
         switch.point_links(host.layout, ())
+        if not host.layout.run.is_relative_to(host.layout.root):
+            shutil.rmtree(host.layout.run, ignore_errors=True)
     return ""
 
 
