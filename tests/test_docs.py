@@ -20,6 +20,8 @@ from nonevent.config.reference import annotated
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from sandbox import Sandbox
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 COMMANDS = DOCS / "reference" / "commands.md"
@@ -31,6 +33,8 @@ LINK = re.compile(r"(?<!!)\[[^]]*\]\(([^)\s]+)\)")
 """A link of Markdown to another place."""
 COMMAND = re.compile(r"(?:^\$? ?|`|&& |/)nonevent ([a-z]+)\b(.*)", re.MULTILINE)
 """A command as somebody would type it."""
+SOMETIMES = {"note", "unlocked"}
+"""Events that do not always have all their keys."""
 WEB = '\n[services.web]\ncommand = "serve {socket}"\n'
 
 
@@ -70,6 +74,33 @@ def test_every_event_is_in_the_reference() -> None:
     ]
     emitted = {name for path in sources for name in events(ast.parse(path.read_text()))}
     assert emitted == set(EVENTS)
+
+
+def test_events_have_the_keys_of_the_reference(sandbox: Sandbox) -> None:
+    """The events of a deploy and of all that looks at it have the keys that the page names."""
+    sandbox.says("well")
+    (config := sandbox.path / "nonevent.toml").rename(aside := sandbox.path / "aside")
+    sandbox.type("init", "--json")
+    aside.rename(config)
+    typed = [
+        sandbox.type(*words.split(), "--json").must(status)
+        for words, status in (
+            ("check", 0), ("build", 0), ("plan local", 0), ("deploy local", 0), ("status local", 0),
+            ("releases local", 0), ("logs local", 0), ("lock local --reason why", 0),
+            ("stop local", 5), ("unlock local", 0), ("prune local", 0), ("stop local", 0),
+            ("deploy nowhere", 2),
+        )
+    ]  # fmt: skip
+    (artifact,) = (sandbox.path / ".nonevent" / "artifacts").iterdir()
+    typed.append(sandbox.type("verify", str(artifact), "--list", "--json").must(0))
+    seen = set()
+    for event in (each for ran in typed for each in ran.events()):
+        name = event.pop("event")
+        seen.add(name)
+        assert {*event} <= {*EVENTS[name][0].split()}, name
+        if name not in SOMETIMES:
+            assert {*event} == {*EVENTS[name][0].split()}, name
+    assert seen >= {"built", "done", "file", "plan", "release", "serving", "status", "would"}
 
 
 def events(tree: ast.AST) -> Iterator[str]:
