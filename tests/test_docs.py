@@ -65,6 +65,13 @@ def test_every_command_and_option_is_in_the_reference() -> None:
                     assert re.search(rf"[`\s]{option}[`,\s]", page), f"{name} {option}"
 
 
+def test_the_list_of_commands_has_whole_sentences() -> None:
+    """On a terminal of 80 columns no command's line in the help is cut short."""
+    limit = 80 - 6 - max(map(len, nonevent.commands))
+    lines = {each.get_short_help_str(limit) for each in nonevent.commands.values()}
+    assert not [line for line in lines if line.endswith("...")]
+
+
 def test_every_event_is_in_the_reference() -> None:
     """The page of the commands names the events that the code emits, and no others."""
     sources = [

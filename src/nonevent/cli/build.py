@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nonevent.build.artifact import Artifact
 
 
-@click.command()
+@click.command(short_help="Write a nonevent.toml for the project in this folder.")
 @common
 def init(command: Command) -> None:
     """Look at the project in this folder and write a nonevent.toml for it.
@@ -48,7 +48,7 @@ def check(command: Command) -> None:
     command.output.line("", f"the configuration of {app.app} is right: {services}")
 
 
-@click.command()
+@click.command(short_help="Build an artifact from a commit.")
 @click.argument("ref", default="HEAD")
 @click.option("--dirty", is_flag=True, help="Take uncommitted changes along, and mark it so.")
 @click.option(

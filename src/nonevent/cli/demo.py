@@ -35,7 +35,7 @@ NEXT = (
 )
 
 
-@click.command()
+@click.command(short_help="Watch a sample project be deployed and rolled back under load.")
 @click.option("--keep", is_flag=True, help="Leave the project and what runs, to play with.")
 @click.option(
     "--port",

@@ -33,7 +33,7 @@ def artifact_of(command: Command, project: Project, what: str, *, dirty: bool) -
     return Artifact.open(built.path)
 
 
-@click.command()
+@click.command(short_help="Build a commit, and make it the release that serves.")
 @click.argument("environment")
 @click.argument("what", metavar="[REF|ARTIFACT]", default="HEAD")
 @click.option("--dirty", is_flag=True, help="Take uncommitted changes along, and mark it so.")
@@ -65,7 +65,7 @@ def deploy(command: Command, environment: str, what: str, dirty: bool, reason: s
     _conclude(command, task, outcome, artifact.manifest.short)
 
 
-@click.command()
+@click.command(short_help="Go back to the previous good release, or another.")
 @click.argument("environment")
 @click.argument("release", type=int, required=False)
 @reason_option
@@ -100,7 +100,7 @@ def _name_skipped(command: Command, skipped: tuple[object, ...]) -> None:
             command.output.line("note", f"release {each.number} is passed over: {why}")
 
 
-@click.command()
+@click.command(short_help="Start the current release where it does not run.")
 @click.argument("environment")
 @common
 def start(command: Command, environment: str) -> None:
@@ -125,7 +125,7 @@ def stop(command: Command, environment: str, reason: str) -> None:
     command.output.line("next", f"nonevent start {environment}")
 
 
-@click.command()
+@click.command(short_help="Remove releases that are no longer needed.")
 @click.argument("environment")
 @common
 def prune(command: Command, environment: str) -> None:

@@ -26,7 +26,7 @@ GIT_LIMIT = 30.0
 SHOWN_COMMITS = 20
 
 
-@click.command()
+@click.command(short_help="Say what `deploy` would do, and change nothing.")
 @click.argument("environment")
 @click.argument("what", metavar="[REF|ARTIFACT]", default="HEAD")
 @click.option("--dirty", is_flag=True, help="Take uncommitted changes along, and mark it so.")
@@ -179,7 +179,7 @@ def _show_troubles(command: Command, environment: str, table: Table) -> None:
         )
 
 
-@click.command()
+@click.command(short_help="List the releases, and what became of each.")
 @click.argument("environment")
 @common
 def releases(command: Command, environment: str) -> None:
@@ -211,7 +211,7 @@ def _show_releases(history: History) -> None:
     show(grid)
 
 
-@click.command()
+@click.command(short_help="Show what services wrote.")
 @click.argument("environment")
 @click.option("-s", "--service", default="", help="Only this service; also `front`, `keeper`.")
 @click.option("-r", "--release", type=int, help="Only this release.")

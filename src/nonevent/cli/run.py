@@ -30,7 +30,10 @@ def _attach(command: Command, environment: str, argv: tuple[str, ...], name: str
     )
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command(
+    context_settings={"ignore_unknown_options": True},
+    short_help="Run a command in the current release.",
+)
 @click.argument("environment")
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND…")
 @common
@@ -42,7 +45,7 @@ def run(command: Command, environment: str, argv: tuple[str, ...]) -> None:
     sys.exit(_attach(command, environment, argv, "run"))
 
 
-@click.command()
+@click.command(short_help="Open a shell in the current release.")
 @click.argument("environment")
 @common
 def shell(command: Command, environment: str) -> None:
