@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _KINDS = tuple(kind.value for kind in Kind)
 _ONE_OF_KINDS = "one of " + ", ".join(_KINDS)
+RESERVED = ("front", "keeper", "release", "supervisor", "supervisord")
+"""Programs, sockets and logs of our own are called so."""
 _ONLY = {"health": Kind.WEB, "drain_limit": Kind.WEB, "schedule": Kind.TIMER}
 
 
@@ -40,6 +42,9 @@ def _services(table: Table) -> Iterator[Service]:
         table.has(name)
         if not re.fullmatch(NAME, name):
             table.problem(name, expected=NAME_IN_WORDS, found=f"the name `{plain(name)}`")
+        elif name in RESERVED:
+            table.problem(name, expected="a name that is not one of ours: " + ", ".join(RESERVED),
+                          found=f"the name `{name}`")  # fmt: skip
         elif re.fullmatch(r".*-\d+", name):
             # The instance of `web` in release 42 is called web-42, and so are its files.
             table.problem(name, expected="a name that does not end in a dash and a number",

@@ -56,7 +56,7 @@ def connections(path: Path) -> int:
     """Connections to a Unix socket, accepted or queued, as the kernel counts them."""
     with open("/proc/net/unix") as lines:  # noqa: PTH123
         rows = [line.split() for line in lines]
-    return sum(row[-1] == str(path) and row[5] == "03" for row in rows)
+    return sum(row[-1] == str(path) and row[5] in {"02", "03"} for row in rows)
 
 
 def relink(link: Path, to: str) -> None:
