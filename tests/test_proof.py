@@ -64,27 +64,29 @@ def running(
 def test_the_right_process_is_believed(root: Path) -> None:
     """Release, interpreter, folder and files are the release's own."""
     with running(root / "releases/2/app", PAUSE) as pid:
-        assert proof.complaints(pid, wanted(root)) == ()
+        assert proof.complaints(pid, proof.sights(pid), wanted(root)) == ()
 
 
 def test_another_folder_is_seen(root: Path) -> None:
     """A process that still works in the other release is named."""
     with running(root / "releases/1/app", PAUSE) as pid:
-        (said,) = proof.complaints(pid, wanted(root))
+        (said,) = proof.complaints(pid, proof.sights(pid), wanted(root))
     assert "releases/1/app" in said
 
 
 def test_another_interpreter_is_seen(root: Path) -> None:
     """A process of another Python is named."""
     with running(root / "releases/2/app", PAUSE) as pid:
-        (said,) = proof.complaints(pid, wanted(root, interpreter="/usr/bin/python-other"))
+        (said,) = proof.complaints(
+            pid, proof.sights(pid), wanted(root, interpreter="/usr/bin/python-other")
+        )
     assert os.path.realpath(sys.executable) in said
 
 
 def test_another_release_is_seen(root: Path) -> None:
     """A process that was started for another release is named."""
     with running(root / "releases/2/app", PAUSE, release="1") as pid:
-        (said,) = proof.complaints(pid, wanted(root))
+        (said,) = proof.complaints(pid, proof.sights(pid), wanted(root))
     assert "started for release 1" in said
 
 
@@ -95,7 +97,7 @@ def test_an_extension_of_another_release_is_seen(root: Path, layer: str, count: 
     library.write_bytes(b"\x7fELF" * 2000)
     with running(root / "releases/2/app", MAPPED, str(library)) as pid:
         until(lambda: str(library) in Path(f"/proc/{pid}/maps").read_text())
-        said = proof.complaints(pid, wanted(root))
+        said = proof.complaints(pid, proof.sights(pid), wanted(root))
     assert len(said) == count
     assert all(str(library) in text for text in said)
 
@@ -107,15 +109,15 @@ def test_a_layer_whose_name_begins_alike_is_another(root: Path) -> None:
     (other / "speed.so").write_bytes(b"\x7fELF" * 2000)
     with running(root / "releases/2/app", MAPPED, str(other / "speed.so")) as pid:
         until(lambda: "speed.so" in Path(f"/proc/{pid}/maps").read_text())
-        assert len(proof.complaints(pid, wanted(root))) == 1
+        assert len(proof.complaints(pid, proof.sights(pid), wanted(root))) == 1
 
 
 def test_a_child_in_the_other_release_is_seen(root: Path) -> None:
     """The whole tree is looked at: a forked worker of the old release is named."""
     spawn = f"import subprocess, sys; subprocess.run((sys.executable, '-c', {PAUSE!r}), cwd={str(root / 'releases/1/app')!r})"  # noqa: E501
     with running(root / "releases/2/app", spawn) as pid:
-        until(lambda: proof.complaints(pid, wanted(root)))
-        (said,) = proof.complaints(pid, wanted(root))
+        until(lambda: proof.complaints(pid, proof.sights(pid), wanted(root)))
+        (said,) = proof.complaints(pid, proof.sights(pid), wanted(root))
         child = int(said.split()[1])
         assert child != pid
         os.kill(child, 9)
@@ -128,7 +130,7 @@ def test_a_child_may_work_elsewhere(root: Path) -> None:
     with running(root / "releases/2/app", spawn) as pid:
         children = Path(f"/proc/{pid}/task/{pid}/children")
         until(children.read_text)
-        assert proof.complaints(pid, wanted(root)) == ()
+        assert proof.complaints(pid, proof.sights(pid), wanted(root)) == ()
         os.kill(int(children.read_text()), 9)
 
 
@@ -139,7 +141,7 @@ def test_a_program_that_was_replaced_is_seen(root: Path) -> None:
     with subprocess.Popen((str(program), "60"), cwd=program.parent) as process:
         until(lambda: os.readlink(f"/proc/{process.pid}/exe") == str(program))
         program.unlink()
-        (said,) = proof.complaints(process.pid, wanted(root))
+        (said,) = proof.complaints(process.pid, proof.sights(process.pid), wanted(root))
         process.kill()
     assert "deleted" in said
 
@@ -148,4 +150,4 @@ def test_a_process_that_is_gone_is_no_proof(root: Path) -> None:
     """Nothing is proven by a process that has ended."""
     with running(root / "releases/2/app", PAUSE) as pid:
         pass
-    assert proof.complaints(pid, wanted(root)) == (f"process {pid} is gone",)
+    assert proof.complaints(pid, proof.sights(pid), wanted(root)) == (f"process {pid} is gone",)

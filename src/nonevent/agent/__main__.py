@@ -21,9 +21,12 @@ from typing import TYPE_CHECKING
 from nonevent.errors import NoneventError, UsageError
 from nonevent.model.instance import read_instance_id
 from nonevent.model.layout import Layout
+from nonevent.model.want import MANAGERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from nonevent.agent.launch import Launch
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -31,10 +34,14 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="nonevent-agent", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("serve", "apply"):
-        each = commands.add_parser(name)
-        each.add_argument("--root", type=Path, required=True)
+        commands.add_parser(name).add_argument("--root", type=Path, required=True)
+    serving = commands.choices["serve"]
+    serving.add_argument("--manager", choices=MANAGERS, default="embedded")
+    serving.add_argument("--app", default="", help="whose units, with systemd")
     commands.choices["apply"].add_argument("--check", action="store_true")
     _exec_arguments(commands.add_parser("exec"))
+    ending = commands.add_parser("end-commands")
+    ending.add_argument("--root", type=Path, required=True)
     commands.add_parser("unpack").add_argument("folder", type=Path)
     chosen = parser.parse_args(arguments)
     try:
@@ -54,8 +61,10 @@ def _exec_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--release", type=int, help="run a command of this release instead")
     parser.add_argument("--name", default="run")
     parser.add_argument("--service", default="")
-    parser.add_argument("--secrets", type=int, default=0)
+    parser.add_argument("--timer", help="become this timer's command, if a release serves")
+    parser.add_argument("--secrets", type=int, help="default: what the ledger says")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--umask", type=lambda text: int(text, 8), default=0o027)
     parser.add_argument("argv", nargs="*")
 
 
@@ -65,20 +74,22 @@ def _layout(root: Path) -> Layout:
 
 
 def _serve(chosen: argparse.Namespace) -> int:
+    from nonevent.agent.process.kinds import KINDS
     from nonevent.agent.serve import serve
     from nonevent.model.protocol import Channel
 
     os.umask(0o022)
     # Not sys.stdin: the thread that reads may still hold it when the interpreter ends.
     requests = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
-    serve(_layout(chosen.root), Channel(requests, sys.stdout.buffer))
+    manager = KINDS[chosen.manager](chosen.app)
+    serve(_layout(chosen.root), Channel(requests, sys.stdout.buffer), manager)
     return 0
 
 
 def _apply(chosen: argparse.Namespace) -> int:
     from nonevent.agent import apply, ledger, lock
     from nonevent.agent.host import Host
-    from nonevent.agent.process import supervisor
+    from nonevent.agent.process.kinds import KINDS
     from nonevent.model.plan import step_as_dict
     from nonevent.model.want import read_want
 
@@ -86,7 +97,8 @@ def _apply(chosen: argparse.Namespace) -> int:
         print(json.dumps(event, ensure_ascii=False), flush=True)  # noqa: T201
 
     want = read_want(json.load(sys.stdin))
-    host = Host(layout=_layout(chosen.root), manager=supervisor, emit=emit)
+    manager = KINDS[want.manager](want.app)
+    host = Host(layout=_layout(chosen.root), manager=manager, emit=emit)
     if chosen.check:
         decided = apply.decide(host, want)
         for step in decided.steps:
@@ -99,35 +111,53 @@ def _apply(chosen: argparse.Namespace) -> int:
 
 
 def _exec(chosen: argparse.Namespace) -> int:
-    from nonevent.agent import launch, release
+    from nonevent.agent import launch
 
     layout = Layout(chosen.root.resolve())
+    os.umask(chosen.umask)
+    if chosen.timer and not _serves(layout):
+        return 0
+    return launch.execute(layout, _launch(layout, chosen))
+
+
+def _serves(layout: Layout) -> bool:
+    """Whether a release is to run, or the app was stopped, or never deployed."""
+    from nonevent.agent import ledger
+
+    history = ledger.history(layout)
+    return bool(history.current) and history.running
+
+
+def _launch(layout: Layout, chosen: argparse.Namespace) -> Launch:
+    """What is to run, from the words of the command line.
+
+    Raises:
+        UsageError: there is no such instance, or no release.
+    """
+    from nonevent.agent import ledger, release
+    from nonevent.agent.launch import Launch
+
+    number, name, service = chosen.release, chosen.name, chosen.service
     if chosen.instance:
         instance = read_instance_id(chosen.instance)
         if instance is None:
             raise UsageError(f"{chosen.instance} is no instance such as web-42")
-        launch.execute(
-            layout,
-            launch.Launch(
-                release=instance.release,
-                name=str(instance),
-                service=instance.service,
-                secrets=chosen.secrets,
-                port=chosen.port,
-            ),
-        )
-    number = chosen.release or release.current(layout)
+        number, name, service = instance.release, str(instance), instance.service
+    elif chosen.timer:
+        number, name, service = ledger.history(layout).current, chosen.timer, chosen.timer
+    number = number or release.current(layout)
     if number is None:
         raise UsageError("no release serves here")
-    launch.execute(
-        layout,
-        launch.Launch(
-            release=number,
-            name=chosen.name,
-            service=chosen.service,
-            secrets=chosen.secrets,
-            argv=tuple(chosen.argv),
-        ),
+    secrets = chosen.secrets
+    if secrets is None:
+        secrets = ledger.history(layout).secrets_for(number)
+    return Launch(
+        release=number,
+        name=name,
+        service=service,
+        secrets=secrets,
+        port=chosen.port,
+        argv=tuple(chosen.argv),
     )
 
 
@@ -152,4 +182,17 @@ def _unpack(chosen: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"serve": _serve, "apply": _apply, "exec": _exec, "unpack": _unpack}
+def _end_commands(chosen: argparse.Namespace) -> int:
+    from nonevent.agent import command
+
+    command.end_commands(Layout(chosen.root.resolve()))
+    return 0
+
+
+_COMMANDS = {
+    "serve": _serve,
+    "apply": _apply,
+    "exec": _exec,
+    "end-commands": _end_commands,
+    "unpack": _unpack,
+}

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from nonevent.agent import facts, journal, layers, ledger, lock
 from nonevent.agent import release as releases
 from nonevent.agent.command import end_left_behind
+from nonevent.agent.logs import EVIDENCE
 from nonevent.agent.plan import back, plan
-from nonevent.agent.running import EVIDENCE
 from nonevent.agent.steps import foresee, take
 from nonevent.errors import Interrupted, NeedsPerson, NoneventError, WentBack
 from nonevent.model.ledger import Event, Line, State
@@ -244,7 +244,7 @@ def recover(host: Host) -> Story | None:
     host.note(f"an earlier {story.goal} by {story.by} was cut off; tidying up after it")
     for command in story.unfinished_commands():
         host.note(f"`{command.command}` was begun and may have ended half-way")
-        end_left_behind(host.layout)
+        end_left_behind(host)
     written = journal.resume(host.layout, story)
     want = Want(
         app="app",

@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from nonevent.agent import kernel, launch, ledger
-from nonevent.agent.running import EVIDENCE
+from nonevent.agent.logs import EVIDENCE
 from nonevent.agent.tools import agent_command
 from nonevent.errors import CommandFailed, NoneventError
 
@@ -51,7 +51,7 @@ def run_command(host: Host, step: RunCommand) -> str:
     tail: deque[str] = deque(maxlen=EVIDENCE)
     with layout.log(f"release-{step.release}").open("ab") as log:
         child = subprocess.Popen(
-            argv,
+            host.manager.as_app(argv),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -64,6 +64,9 @@ def run_command(host: Host, step: RunCommand) -> str:
                 tail.append(f"| {text}")
                 host.emit({"event": "output", "command": step.command, "text": text})
         except NoneventError:
+            if host.manager.as_app(argv) != argv:
+                # They are another user's, to whom no signal of ours gets through.
+                end_left_behind(host)
             _end(child)
             raise
         status = child.wait(timeout=STOP_LIMIT)
@@ -98,16 +101,34 @@ def _lines(host: Host, child: subprocess.Popen[bytes]) -> Iterator[bytes]:
 
 def _end(child: subprocess.Popen[bytes]) -> None:
     """Ask the command and all it started to end, and then make sure."""
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(timeout=STOP_LIMIT)
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait(timeout=STOP_LIMIT)
 
 
-def end_left_behind(layout: Layout) -> None:
+def end_left_behind(host: Host) -> None:
+    """End release commands whose agent was killed, as the user they run as.
+
+    Raises:
+        CommandFailed: one does not end.
+    """
+    argv = (*agent_command(), "end-commands", "--root", str(host.layout.root))
+    as_app = host.manager.as_app(argv)
+    if as_app == argv:
+        end_commands(host.layout)
+        return
+    try:
+        subprocess.run(as_app, check=True, capture_output=True, text=True, timeout=3 * STOP_LIMIT)
+    except (OSError, subprocess.SubprocessError) as error:
+        said = str(getattr(error, "stderr", "") or error)
+        raise CommandFailed("a release command does not end", context=(f"| {said}",)) from error
+
+
+def end_commands(layout: Layout) -> None:
     """End release commands whose agent was killed. The caller holds the lock, so no other runs.
 
     The next deploy must not run a migration beside one that still goes on.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nonevent.agent import kernel, layers, ledger, release, switch, variables
+from nonevent.agent.tools import AGENT
 from nonevent.model.facts import Facts
 from nonevent.model.instance import Instance, InstanceId, RunState, read_instance_id
 
@@ -159,6 +160,8 @@ def _tools(layout: Layout) -> set[str]:
         names = {path.name for path in layout.tools.iterdir()}
     except FileNotFoundError:
         return set()
+    if layout.tools.joinpath(AGENT).is_symlink():
+        names -= {AGENT, os.readlink(layout.tools / AGENT)}
     running = (word for each in kernel.processes() for word in kernel.arguments(each.pid))
     return names - {Path(word).name for word in running if word.startswith(str(layout.tools))}
 

@@ -72,7 +72,7 @@ def _probe_failed(
         )
     return ProbeFailed(
         f"{instance.service} of release {instance.release} was not healthy within {limit:g} s",
-        context=(*answers, *running.last_lines(host.layout.log(str(instance)))),
+        context=(*answers, *host.manager.last_lines(host.layout, str(instance))),
         hint=hint,
     )
 
@@ -93,12 +93,13 @@ def _must_live(host: Host, instance: InstanceId) -> Instance:
     how = found.detail if found and found.detail else "is not running"
     raise BootFailed(
         f"{instance.service} of release {instance.release} {how}",
-        context=running.last_lines(host.layout.log(str(instance))),
+        context=host.manager.last_lines(host.layout, str(instance)),
     )
 
 
 def _prove(host: Host, instance: Instance, staged: Staged) -> None:
-    complaints = proof.complaints(instance.pid, proof.expected(host.layout, staged))
+    seen = host.manager.look(host.layout, str(instance.id), instance.pid)
+    complaints = proof.complaints(instance.pid, seen, proof.expected(host.layout, staged))
     if complaints:
         raise ProofFailed(
             f"{instance.id} does not run release {staged.number} alone", context=complaints
@@ -116,7 +117,7 @@ def steady(host: Host, instance: InstanceId) -> str:
     deadline = time.monotonic() + STEADY_LIMIT
     while True:
         found = _must_live(host, instance)
-        if found.state is RunState.RUNNING and _is_itself(found):
+        if found.state is RunState.RUNNING and _is_itself(host, found):
             break
         if time.monotonic() > deadline:
             raise BootFailed(f"{instance} does not come up within {STEADY_LIMIT:g} s")
@@ -125,9 +126,11 @@ def steady(host: Host, instance: InstanceId) -> str:
     return ""
 
 
-def _is_itself(instance: Instance) -> bool:
+def _is_itself(host: Host, instance: Instance) -> bool:
     """Whether the process is the service already, and no longer the agent that becomes it."""
-    return kernel.environment(instance.pid).get("NONEVENT_INSTANCE") == str(instance.id)
+    name = str(instance.id)
+    seen = host.manager.look(host.layout, name, instance.pid)
+    return bool(seen) and seen[0].instance == name
 
 
 def watch(host: Host, instances: tuple[InstanceId, ...], want: Want) -> str:
@@ -153,7 +156,7 @@ def watch(host: Host, instances: tuple[InstanceId, ...], want: Want) -> str:
             if complaint:
                 raise ProbeFailed(
                     f"{each.service} of release {each.release} {complaint} after the switch",
-                    context=running.last_lines(host.layout.log(str(each))),
+                    context=host.manager.last_lines(host.layout, str(each)),
                 )
         if time.monotonic() >= deadline:
             return ""
@@ -183,5 +186,5 @@ def _must_be(host: Host, instance: InstanceId, pid: int) -> None:
     if not lives or found is None or not found.usable or found.pid != pid:
         raise BootFailed(
             f"{instance.service} of release {instance.release} died after the switch",
-            context=running.last_lines(host.layout.log(str(instance))),
+            context=host.manager.last_lines(host.layout, str(instance)),
         )

@@ -155,7 +155,6 @@ def execute(layout: Layout, launch: Launch) -> NoReturn:
     argv = command(layout, staged, launch)
     values = environment(layout, staged, launch, base=os.environ)
     os.chdir(layout.release(staged.number) / "app")
-    os.umask(0o027)
     if launch.service and not launch.port:
         # What a predecessor left that was killed: not every server takes it away.
         layout.socket(launch.name).unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 LOOK_EVERY = 0.2
 """Seconds between two looks at what was written."""
 CHUNK = 2**20
+EVIDENCE = 30
+"""Lines of a log that an error shows."""
+_ERROR = re.compile(r"[\w.]*(Error|Exception)\b(: |$)")
 OWN = ("front", "keeper", "supervisord")
 """Logs that are shown only when they are asked for by name."""
 
@@ -97,3 +101,27 @@ def follow(layout: Layout, asked: Asked, *, ended: Callable[[], bool]) -> Iterat
             tail = tails.setdefault(path, _Tail(path))
             yield from ((path.stem, line) for line in tail.new_lines())
         time.sleep(LOOK_EVERY)
+
+
+def last_lines(log: Path, count: int = EVIDENCE) -> tuple[str, ...]:
+    """The end of a log, as evidence in an error."""
+    try:
+        with log.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 64 * 1024))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ()
+    return tuple(f"| {line}" for line in telling(lines, count))
+
+
+def telling(lines: list[str], count: int = EVIDENCE) -> list[str]:
+    """The last lines of a log, after the last error of an app that they do not show.
+
+    gunicorn ends a failed boot with a traceback of its own that is longer than what is shown,
+    and the cause stands above that.
+    """
+    shown = lines[-count:]
+    causes = [line for line in lines[:-count] if _ERROR.match(line)]
+    hidden = causes and not any(_ERROR.match(line) for line in shown[:-1])
+    return [causes[-1], "…", *shown[2:]] if hidden else shown

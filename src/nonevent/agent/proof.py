@@ -20,6 +20,8 @@ class Sight:
     pid: int
     release: str
     """The release it was started for."""
+    instance: str
+    """The instance it was started as."""
     executable: str
     folder: str
     files: tuple[str, ...]
@@ -52,9 +54,11 @@ def expected(layout: Layout, staged: Staged) -> Expected:
 
 def look(pid: int) -> Sight:
     """What /proc shows of a process now."""
+    values = kernel.environment(pid)
     return Sight(
         pid=pid,
-        release=kernel.environment(pid).get("NONEVENT_RELEASE", ""),
+        release=values.get("NONEVENT_RELEASE", ""),
+        instance=values.get("NONEVENT_INSTANCE", ""),
         executable=kernel.executable(pid),
         folder=kernel.working_folder(pid),
         files=kernel.mapped_files(pid),
@@ -89,10 +93,14 @@ def _is_python(executable: str) -> bool:
     return Path(executable).name.startswith("python")
 
 
-def complaints(pid: int, wanted: Expected) -> tuple[str, ...]:
+def sights(pid: int) -> tuple[Sight, ...]:
+    """What /proc shows of a process and all below it, it first; none where it is gone."""
+    return tuple(look(each.pid) for each in kernel.descendants(pid, kernel.processes()))
+
+
+def complaints(pid: int, seen: tuple[Sight, ...], wanted: Expected) -> tuple[str, ...]:
     """What does not belong to the release, of a process and all below it."""
-    tree = kernel.descendants(pid, kernel.processes())
-    if not tree:
+    if not seen:
         return (f"process {pid} is gone",)
-    found = (complaint(look(each.pid), wanted, main=each.pid == pid) for each in tree)
+    found = (complaint(each, wanted, main=each.pid == pid) for each in seen)
     return tuple(text for text in found if text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import socket
 import time
@@ -18,8 +17,6 @@ from nonevent.errors import BootFailed
 from nonevent.model.service import Kind, Service
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from nonevent.model.instance import Instance, InstanceId
     from nonevent.model.layout import Layout
 
@@ -27,10 +24,7 @@ QUIET = 0.3
 """Seconds without a connection after which a socket counts as drained."""
 GRACE = 15.0
 """Seconds beyond a service's own stop limit until it must be gone."""
-_ERROR = re.compile(r"[\w.]*(Error|Exception)\b(: |$)")
 """The last line of a traceback, e.g. ``ModuleNotFoundError: No module named 'shop'``."""
-EVIDENCE = 30
-"""Lines of a log that an error shows."""
 
 
 def service_of(layout: Layout, instance: InstanceId) -> Service:
@@ -206,30 +200,6 @@ def tidy(host: Host) -> tuple[InstanceId, ...]:
     for instance in ended:
         forget(host, instance)
     return ended
-
-
-def last_lines(log: Path, count: int = EVIDENCE) -> tuple[str, ...]:
-    """The end of a log, as evidence in an error."""
-    try:
-        with log.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - 64 * 1024))
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
-        return ()
-    return tuple(f"| {line}" for line in telling(lines, count))
-
-
-def telling(lines: list[str], count: int = EVIDENCE) -> list[str]:
-    """The last lines of a log, after the last error of an app that they do not show.
-
-    gunicorn ends a failed boot with a traceback of its own that is longer than what is shown,
-    and the cause stands above that.
-    """
-    shown = lines[-count:]
-    causes = [line for line in lines[:-count] if _ERROR.match(line)]
-    hidden = causes and not any(_ERROR.match(line) for line in shown[:-1])
-    return [causes[-1], "…", *shown[2:]] if hidden else shown
 
 
 def holder_of_port(port: int) -> tuple[str, ...]:

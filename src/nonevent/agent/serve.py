@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from nonevent.agent import apply as applying
 from nonevent.agent import fit, layers, ledger, lock, logs, release, status, variables
 from nonevent.agent.host import Host
-from nonevent.agent.process import supervisor
 from nonevent.errors import Interrupted, ProtocolBroken, UsageError
 from nonevent.model.manifest import LAYERS, LayerRef, manifest_from
 from nonevent.model.parse import Table, parse
@@ -29,6 +28,7 @@ from nonevent.model.want import Want, read_want
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nonevent.agent.process.base import ProcessManager
     from nonevent.model.layout import Layout
 
 WAITING = 16
@@ -43,6 +43,7 @@ class Server:
 
     layout: Layout
     channel: Channel
+    manager: ProcessManager
     requests: queue.Queue[Frame | None] = field(default_factory=lambda: queue.Queue(WAITING))
     cancelled: threading.Event = field(default_factory=threading.Event)
     gone: threading.Event = field(default_factory=threading.Event)
@@ -63,15 +64,15 @@ class Server:
         """The host for one request."""
         return Host(
             layout=self.layout,
-            manager=supervisor,
+            manager=self.manager,
             emit=self.emit,
             interrupted=self.cancelled.is_set,
         )
 
 
-def serve(layout: Layout, channel: Channel) -> None:
+def serve(layout: Layout, channel: Channel, manager: ProcessManager) -> None:
     """Answer requests until the other side is gone."""
-    server = Server(layout, channel)
+    server = Server(layout, channel, manager)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, lambda *_: server.cancelled.set())
     threading.Thread(target=_read, args=(server,), daemon=True).start()
@@ -211,7 +212,7 @@ def _want(table: Table) -> Want:
 
 
 def _status(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
-    return status.status(server.layout, supervisor)
+    return status.status(server.layout, server.manager)
 
 
 def _history(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
@@ -230,11 +231,9 @@ def _logs(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
         release=table.maybe_number("release"),
         lines=table.number("lines", 100),
     )
-    if table.flag("follow", default=False):
-        found = logs.follow(server.layout, asked, ended=server.cancelled.is_set)
-    else:
-        found = logs.last(server.layout, asked)
-    for name, line in found:
+    following = table.flag("follow", default=False)
+    ended = server.cancelled.is_set if following else None
+    for name, line in server.manager.logs(server.layout, asked, ended=ended):
         server.emit({"event": "log", "log": name, "text": line})
     return {}
 

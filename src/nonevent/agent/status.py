@@ -28,7 +28,7 @@ def status(layout: Layout, manager: ProcessManager) -> dict[str, object]:
         "running": history.running,
         "previous": history.previous,
         "front": list(found.front) if found.front else None,
-        "instances": [_instance(layout, each, found) for each in found.instances],
+        "instances": [_instance(layout, manager, each, found) for each in found.instances],
         "timers": _timers(found),
         "busy": f"{holder.by}: {holder.reason}" if holder else None,
         "locked": (
@@ -46,14 +46,17 @@ def _release(serving: object) -> dict[str, object]:
     return {name: getattr(serving, name) for name in names}
 
 
-def _instance(layout: Layout, instance: Instance, found: Facts) -> dict[str, object]:
+def _instance(
+    layout: Layout, manager: ProcessManager, instance: Instance, found: Facts
+) -> dict[str, object]:
     tree = kernel.descendants(instance.pid, kernel.processes()) if instance.pid else ()
     manifest = found.manifest(instance.id.release)
     service = manifest.service(instance.id.service) if manifest else None
     staged = release.read(layout, instance.id.release)
     complaints: tuple[str, ...] = ()
     if tree and staged:
-        complaints = proof.complaints(instance.pid, proof.expected(layout, staged))
+        seen = manager.look(layout, str(instance.id), instance.pid)
+        complaints = proof.complaints(instance.pid, seen, proof.expected(layout, staged))
     return {
         "instance": str(instance.id),
         "service": instance.id.service,

@@ -177,7 +177,7 @@ def _hold_port(host: Host, step: HoldPort) -> str:
         if time.monotonic() > deadline:
             raise BootFailed(
                 f"the front does not come up on {step.address}:{step.port}",
-                context=running.last_lines(host.layout.log("front")),
+                context=host.manager.last_lines(host.layout, "front"),
             )
         host.pause()
     return f"{step.address}:{step.port}"

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def make_run(layout: Layout) -> None:
     """The folder of the sockets is there, and nobody else's.
 
-    Where it lies in /tmp, another user may have been there first.
+    Where it lies in /tmp, another user may have been there first. In a root that `setup` has made,
+    the app's user may write to it as well: there it belongs to their group.
 
     Raises:
         HostUnfit: it belongs to somebody else, or others may write to it.
@@ -32,6 +33,8 @@ def make_run(layout: Layout) -> None:
             continue
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
+        if folder.parent == layout.root and found.st_mode & stat.S_ISGID:
+            continue
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
             raise HostUnfit(
                 f"{folder} is not a folder of this user alone, so no socket can lie there",

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import nonevent
 
+AGENT = "current"
+"""The link in ``tools/`` by which units of systemd find the agent."""
+
 
 def folder() -> Path:
     """The unpacked agent that this code runs from."""

@@ -7,6 +7,7 @@ version, so that a rollback does not bring a rotated password back.
 from __future__ import annotations
 
 import json
+import stat
 from typing import TYPE_CHECKING
 
 from nonevent.agent import durable
@@ -33,10 +34,14 @@ def keep_config(layout: Layout, values: Mapping[str, str], *, check: bool = Fals
 def keep_secrets(layout: Layout, values: Mapping[str, str], *, check: bool = False) -> int:
     """The number of the secrets' version with these values, made where they are not the newest.
 
-    A higher number is always newer, also where a password was changed back.
+    A higher number is always newer, also where a password was changed back. Where the app has a
+    user of its own, `setup` has given the folder to that user's group.
     """
     folder = layout.secrets
-    return _keep(folder, values, mode=0o600, among=numbers(folder)[-1:], check=check)
+    shared = folder.exists() and folder.stat().st_mode & stat.S_ISGID
+    return _keep(
+        folder, values, mode=0o640 if shared else 0o600, among=numbers(folder)[-1:], check=check
+    )
 
 
 def config(layout: Layout, number: int) -> dict[str, str]:

@@ -27,7 +27,7 @@ class Facts:
     front: tuple[str, int, str] | None = None
     """Address and port that the embedded front holds, and the service it leads to."""
     keeper: bool = False
-    """Whether the embedded keeper runs."""
+    """Whether the keeper runs."""
     orphans: tuple[str, ...] = ()
     """Layers, config versions and the like that nothing refers to."""
 

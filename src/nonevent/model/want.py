@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from nonevent.model.parse import Table
 
 FORMAT = 1
+MANAGERS = ("embedded", "systemd")
+"""What may keep services running on a host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,8 @@ class Want:
     """The TCP port of the embedded front; None where a proxy stands in front."""
     by: str = ""
     reason: str = ""
+    manager: str = "embedded"
+    """What keeps its services running: one of :data:`MANAGERS`."""
     keep: int = 5
     """How many good releases stay on disk beside the current one."""
     keep_failed: int = 2
@@ -95,6 +99,7 @@ class Want:
             "port": self.port,
             "by": self.by,
             "reason": self.reason,
+            "manager": self.manager,
             "keep": self.keep,
             "keep_failed": self.keep_failed,
         }
@@ -120,6 +125,7 @@ def _want(table: Table) -> Want:
         port=table.maybe_number("port"),
         by=table.text("by", ""),
         reason=table.text("reason", ""),
+        manager=table.choice("manager", MANAGERS, "embedded"),
         keep=table.number("keep", 5, least=1),
         keep_failed=table.number("keep_failed", 2),
     )

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from nonevent.agent.logs import Asked
+    from nonevent.agent.proof import Sight
     from nonevent.model.instance import RunState
     from nonevent.model.layout import Layout
 
@@ -51,3 +54,20 @@ class ProcessManager(Protocol):
 
     def dismiss(self, layout: Layout) -> None:
         """End the manager itself, and whatever it still runs; waits for that."""
+
+    def look(self, layout: Layout, name: str, pid: int) -> tuple[Sight, ...]:
+        """What /proc shows of a program's processes, the main one first; none where it is gone."""
+
+    def last_lines(self, layout: Layout, name: str) -> tuple[str, ...]:
+        """The end of what a program said, as evidence in an error."""
+
+    def logs(
+        self, layout: Layout, asked: Asked, *, ended: Callable[[], bool] | None
+    ) -> Iterator[tuple[str, str]]:
+        """The last lines, as pairs of a program's name and the line; then those to come.
+
+        None come where ``ended`` is None.
+        """
+
+    def as_app(self, argv: tuple[str, ...]) -> tuple[str, ...]:
+        """What runs a command as the user whom the app's services run as."""

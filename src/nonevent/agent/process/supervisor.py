@@ -19,14 +19,15 @@ import time
 import xmlrpc.client
 from typing import TYPE_CHECKING, Any
 
-from nonevent.agent import durable, kernel, switch
+from nonevent.agent import durable, kernel, proof, switch
+from nonevent.agent import logs as files
 from nonevent.agent.process.base import Observed, Program
 from nonevent.agent.tools import agent_command
 from nonevent.errors import BootFailed
 from nonevent.model.instance import RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from nonevent.model.layout import Layout
@@ -334,3 +335,25 @@ def dismiss(layout: Layout) -> None:
 def _lives(pid: int) -> bool:
     process = kernel.process(pid)
     return process is not None and process.state != "Z"
+
+
+def look(layout: Layout, name: str, pid: int) -> tuple[proof.Sight, ...]:  # noqa: ARG001
+    """What /proc shows of a program's processes: they are this user's own."""
+    return proof.sights(pid)
+
+
+def last_lines(layout: Layout, name: str) -> tuple[str, ...]:
+    """The end of a program's log."""
+    return files.last_lines(layout.log(name))
+
+
+def logs(
+    layout: Layout, asked: files.Asked, *, ended: Callable[[], bool] | None
+) -> Iterator[tuple[str, str]]:
+    """Lines of the programs' rotated files."""
+    return files.follow(layout, asked, ended=ended) if ended else files.last(layout, asked)
+
+
+def as_app(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """The app's services run as this very user."""
+    return argv

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nonevent.agent.running import telling
+from nonevent.agent.logs import telling
 
 MASTER = [f"  master line {number}" for number in range(40)]
 
