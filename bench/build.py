@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from real import Project
 
 LARGE = ("wagtail", "celery", "gunicorn", "numpy", "pandas", "lxml")
+NOT_EDITABLE = (
+    "sync", "--frozen", "--quiet", "--no-editable", "--reinstall-package", "fastapi-uv",
+)  # fmt: skip
 UV_LIMIT = 600
 
 
@@ -32,6 +35,8 @@ class Measured:
 
     sync: Times = field(default_factory=Times)
     again: Times = field(default_factory=Times)
+    package: Times = field(default_factory=Times)
+    """Of uv building the project's own package anew; none where it is no package."""
     unchanged: Times = field(default_factory=Times)
     changed: Times = field(default_factory=Times)
     packages: int = 0
@@ -46,7 +51,7 @@ def uv(made: Project, *words: str) -> str:
     return ended.stdout
 
 
-def repeat(made: Project, file: str, repetitions: int) -> Measured:
+def repeat(made: Project, repetitions: int, *, is_package: bool) -> Measured:
     """Measure one project; caches are warm from a first round that does not count."""
     measured = Measured()
     uv(made, "sync", "--frozen", "--quiet")
@@ -60,11 +65,14 @@ def repeat(made: Project, file: str, repetitions: int) -> Measured:
             uv(made, "sync", "--frozen", "--quiet")
         with measured.unchanged.measured():
             made.good("build")
-        source = made.folder / file
+        source = made.folder / "src" / "fastapi_uv" / "main.py"
         source.write_text(source.read_text() + f"# {number}\n")
         made.repository.commit()
         with measured.changed.measured():
             made.good("build")
+        if is_package:
+            with measured.package.measured():
+                uv(made, *NOT_EDITABLE)
     return measured
 
 
@@ -90,14 +98,19 @@ def measure(repetitions: int) -> Result:
                 large(made)
             uv(made, "lock", "--quiet")
             made.init()
-            measured = repeat(made, "src/fastapi_uv/main.py", repetitions)
+            measured = repeat(made, repetitions, is_package=name == "small")
         rows = ratios(
-            (
-                ("uv sync --frozen into a new virtualenv", measured.sync),
-                ("uv sync --frozen, nothing to do", measured.again),
-                ("nonevent build, nothing changed", measured.unchanged),
-                ("nonevent build, a line of code changed", measured.changed),
-            ),
+            [
+                (text, times)
+                for text, times in (
+                    ("uv sync --frozen into a new virtualenv", measured.sync),
+                    ("uv sync --frozen, nothing to do", measured.again),
+                    ("uv sync --frozen --no-editable, package built anew", measured.package),
+                    ("nonevent build, nothing changed", measured.unchanged),
+                    ("nonevent build, a line of code changed", measured.changed),
+                )
+                if times.seconds
+            ],
             measured.sync,
         )
         title = f"Build with warm caches, {name} project of {measured.packages} packages"

@@ -65,7 +65,7 @@ class Table:
 
     def __str__(self) -> str:
         """The table with aligned columns."""
-        lines = [self.head, *self.rows]
+        lines = [self.head, *self.rows] if any(self.head) else list(self.rows)
         widths = [max(len(line[place]) for line in lines) for place in range(len(self.head))]
         shown = [
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

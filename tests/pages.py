@@ -54,7 +54,7 @@ FILTERS = (
     (r"\b\d+(\.\d+)? (B|kB|MB|GB)\b", "SIZE"),
     (r"/[\w./-]+/python3(\.\d+)?/", "/PYTHON/"),
     (r"\bPython 3\.\d+\.\d+|\b3\.\d+\.\d+, (?=manylinux|linux)", "PYTHON"),
-    (r"is not running|ended right after its start|exited with status 3", "ENDED"),
+    (r"is not running|ended right after its start|ended with status 3", "ENDED"),
     (r"\S+@\S+", "USER"),
     (r"[ \t]+", " "),
 )

@@ -243,6 +243,8 @@ _FILTERS = (
     (r"\b\d+\.\d s\b", "SECONDS"),
     (r"\b(process|pid) \d+", r"\1 PID"),
     (r"(\d packages?), unchanged", r"\1"),
+    (r"app  \d+ files", "app  N files"),
+    (r"(web of release \w+) ended (right after its start|with status \d)", r"\1 ENDED"),
     (r"\b\d+(\.\d)? (B|kB|MB|GB)\b", "SIZE"),
     (r"\bPython 3\.\d+\.\d+\b", "Python 3"),
     (r", (once|\d+ times)$", ", N times"),

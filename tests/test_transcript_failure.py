@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from repository import environ
 from sandbox import Sandbox, must_deploy, must_have_lost_nothing, relative
+from uv import find_uv_bin
 
 from nonevent.testing.process import until
 
@@ -171,3 +174,35 @@ def test_two_deploys_at_once(serving: Sandbox, expect: Expect) -> None:
     expect(CASES / "two-at-once.txt", serving.told(ran))
     serving.commit(config)
     must_deploy(serving, "alone again")
+
+
+def test_gunicorn_whose_app_does_not_import(sandbox: Sandbox) -> None:
+    """A real server that starts, and then cannot import the app, is told from one that serves."""
+    made = subprocess.run(
+        (find_uv_bin(), "pip", "compile", "--quiet", "--generate-hashes", "--no-header", "-"),
+        input="gunicorn", capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    # This wheel comes from PyPI, or from the cache of this machine.
+    sandbox.environ = {**environ(), "XDG_CACHE_HOME": str(sandbox.cache)}
+    good = "def app(environ, start):\n    start('200 OK', [])\n    return [b'from gunicorn']\n"
+    command = 'command = "gunicorn --workers 2 --no-control-socket --bind unix:{socket} shop:app"'
+    config = sandbox.config()["nonevent.toml"].replace(
+        'command = "python serve.py {socket}"', command
+    )
+    lock = {"requirements.txt": made.stdout, "nonevent.toml": config}
+    sandbox.commit({**lock, "shop.py": good})
+    sandbox.type("deploy", "local").must(0)
+    assert sandbox.get() == "from gunicorn"
+    before = sandbox.remains()
+    sandbox.shop("import billing\n" + good)
+    with sandbox.load() as load:
+        load.wait(answered=5)
+        ran = sandbox.type("deploy", "local").must(1)
+    assert load.report.lost_count == 0, str(load.report)
+    assert sandbox.remains() == before
+    assert "ModuleNotFoundError: No module named 'billing'" in ran.stderr
+    assert "release 1 (" in ran.stderr
+    assert ") still serves" in ran.stderr
+    sandbox.shop(good.replace("from gunicorn", "again"))
+    sandbox.type("deploy", "local").must(0)
+    assert sandbox.get() == "again"

@@ -6,7 +6,6 @@ brings everything to its end by itself.
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import threading
@@ -122,8 +121,6 @@ LEFT: tuple[tuple[str, Prepare], ...] = (
     ("INT", command),
     ("INT", boot),
     ("INT", watch),
-    ("KILL", build),
-    ("KILL", transfer),
     ("KILL", command),
     ("KILL", watch),
 )
@@ -142,10 +139,6 @@ def test_the_old_release_serves_on(
         until(lambda: begun() or child.poll() is not None, within=60)
         child.send_signal(signal.Signals[f"SIG{name}"])
         ran = shop.end_of(child, ("deploy", "local"))
-        if (moment, name) == (build, "KILL"):
-            # Nobody is left who could end it, and the next build sweeps what it leaves.
-            end_orphan(shop)
-            before["scratch"] = shop.remains()["scratch"]
         until(lambda: shop.remains() == before, within=30)
         load.wait(answered=load.progress.answered + 5)
     assert shop.get() == "before"
@@ -159,20 +152,6 @@ def settled(told: str) -> str:
     """A transcript without the note that an interrupt was seen, whose place is anywhere."""
     lines = [line for line in told.splitlines() if not line.startswith("note: interrupted")]
     return "".join(re.sub(r"^local  ", "        ", line) + "\n" for line in lines)
-
-
-def end_orphan(sandbox: Sandbox) -> None:
-    """Kill the command that a killed build was running."""
-    for pid in os.listdir("/proc"):
-        if pid.isdigit() and str(sandbox.cache) in _working_folder(pid):
-            os.kill(int(pid), signal.SIGKILL)
-
-
-def _working_folder(pid: str) -> str:
-    try:
-        return str(Path(f"/proc/{pid}/cwd").readlink())
-    except OSError:
-        return ""
 
 
 @pytest.mark.parametrize("name", ["INT", "KILL"])

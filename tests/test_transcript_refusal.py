@@ -59,7 +59,7 @@ comand = "python serve.py {socket}"
 drain_limit = "soon"
 
 [environments.local]
-prot = 8000
+addres = "127.0.0.1"
 """
         }
     )

@@ -183,3 +183,20 @@ def test_following_logs_ends_quietly(sandbox: Sandbox, name: str) -> None:
     following.send_signal(signal.Signals[f"SIG{name}"])
     ran = sandbox.end_of(following, ("logs", "local", "-f")).must(0)
     assert ran.stderr == ""
+
+
+def test_a_command_that_is_run_decides_itself(sandbox: Sandbox) -> None:
+    """Signals are passed on to a command that `run` runs, and its exit code is passed back."""
+    sandbox.deployed("one")
+    patient = (
+        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(5)); "
+        "print('ready', flush=True); time.sleep(60)"
+    )
+    words = ("run", "local", "--", "python", "-c", patient)
+    for number, status in ((signal.SIGTERM, 5), (signal.SIGHUP, 128 + signal.SIGHUP)):
+        child = sandbox.start(*words)
+        assert child.stdout
+        assert child.stdout.readline() == "ready\n"
+        child.send_signal(signal.SIGINT)
+        child.send_signal(number)
+        assert sandbox.end_of(child, words).must(status).stderr == ""

@@ -268,4 +268,4 @@ def _remove(host: Host, step: Remove) -> str:
     orphans = facts.gather(layout, host.manager).orphans
     for name in orphans:
         release.remove_tree(layout.root / name)
-    return f"{len(orphans)} unused layers, settings and tools" if orphans else ""
+    return f"{len(orphans)} removed" if orphans else ""

@@ -117,7 +117,8 @@ class Narrator:
         out = self.output
         match table.text("event"):
             case "begun":
-                out.doing(*words(read_step(table.table("step"))))
+                subject, text = words(read_step(table.table("step")))
+                out.doing("at work on", f"{subject}: {text}")
             case "done":
                 self._done(table)
             case "output":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -37,7 +38,10 @@ class Output:
     console: Console = field(
         default_factory=lambda: Console(stderr=True, highlight=False, soft_wrap=True)
     )
+    heartbeat: float = HEARTBEAT
     _shown_scope: str = ""
+    _current: str = ""
+    _beating: threading.Event | None = None
     _status: Status | None = None
     _last: float = field(default_factory=time.monotonic)
 
@@ -57,19 +61,30 @@ class Output:
         if self.as_json:
             return
         text = f"{subject} {detail}".strip()
+        self._current = text
         if self.console.is_terminal:
             if self._status is None:
                 self._status = self.console.status("", spinner="dots")
                 self._status.start()
             self._status.update(Text(text[:90]))
-        elif time.monotonic() - self._last > HEARTBEAT:
-            self.line("", f"still: {text}")
+        elif self._beating is None:
+            self._beating = threading.Event()
+            threading.Thread(target=self._beat, args=(self._beating,), daemon=True).start()
+
+    def _beat(self, ended: threading.Event) -> None:
+        """A line now and then while nothing else is said, until ``ended``."""
+        while not ended.wait(self.heartbeat / 10):
+            if time.monotonic() - self._last > self.heartbeat:
+                self.line("", f"still: {self._current}")
 
     def quiet(self) -> None:
-        """Take the moving line away."""
+        """Take the moving line away, and end the heartbeat."""
         if self._status:
             self._status.stop()
             self._status = None
+        if self._beating:
+            self._beating.set()
+            self._beating = None
 
     def row(self, subject: str, detail: str = "", seconds: float | None = None) -> None:
         """One thing that is done: what, how, and how long it took."""

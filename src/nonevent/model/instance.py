@@ -60,7 +60,7 @@ class Instance:
     started: float = 0.0
     """Unix time in seconds, or 0."""
     detail: str = ""
-    """What the process manager says of it, e.g. ``exited with status 3``."""
+    """What the process manager says of it, e.g. ``ended with status 3``."""
 
     @property
     def usable(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import tempfile
 from typing import IO, TYPE_CHECKING
@@ -50,6 +51,26 @@ def converse(
         connection.close()
         raise
     return connection
+
+
+def attach(argv: tuple[str, ...]) -> int:
+    """Run a child in this terminal; its exit status, 128 and the number for a signal.
+
+    A Ctrl-C reaches the child by itself, and it alone decides what that means, e.g. a shell.
+    """
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    child = subprocess.Popen(argv)
+
+    def pass_on(number: int, _: object) -> None:
+        child.send_signal(number)
+
+    polite = {each: signal.signal(each, pass_on) for each in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        status = child.wait()
+    finally:
+        for number, handler in {signal.SIGINT: before, **polite}.items():
+            signal.signal(number, handler)
+    return 128 - status if status < 0 else status
 
 
 def _abandon(child: subprocess.Popen[bytes]) -> None:

@@ -11,7 +11,7 @@ from nonevent.agent.tools import python
 from nonevent.errors import TransportFailed
 from nonevent.model.layout import Layout
 from nonevent.transport import zipapp
-from nonevent.transport.child import converse
+from nonevent.transport.child import attach, converse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ class Local:
     def attach(self, arguments: tuple[str, ...]) -> int:
         """Run one command of the agent in this terminal."""
         words = (*self._agent(), arguments[0], "--root", str(self.root), *arguments[1:])
-        return subprocess.run(words, check=False).returncode
+        return attach(words)
 
     def _agent(self) -> tuple[str, ...]:
         """What starts the agent, unpacked beside the releases, where it outlives this client."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from nonevent.errors import HostUnfit, TransportFailed
 from nonevent.transport import zipapp
-from nonevent.transport.child import converse
+from nonevent.transport.child import attach, converse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,7 +123,7 @@ class Ssh:
         words = (arguments[0], "--root", str(self.root), *arguments[1:])
         script = self._script(words, 0)
         terminal = ("-t",) if sys.stdin.isatty() else ("-T",)
-        return subprocess.run((*self._ssh(), *terminal, self.host, script), check=False).returncode
+        return attach((*self._ssh(), *terminal, self.host, script))
 
     def _ssh(self) -> tuple[str, ...]:
         self.controls.mkdir(parents=True, exist_ok=True, mode=0o700)

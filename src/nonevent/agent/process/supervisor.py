@@ -143,6 +143,7 @@ def _observed(info: dict[str, Any]) -> Observed:
         if detail.startswith("Exited too quickly"):
             # Supervisor does not keep the status of a program that ended within `startsecs`.
             detail = "ended right after its start"
+        detail = detail.replace("Bad exit code", "ended with status")
     return Observed(
         name=str(info["name"]),
         state=_STATES[info["statename"]],
@@ -153,7 +154,7 @@ def _observed(info: dict[str, Any]) -> Observed:
 
 
 def _exit_in_words(status: int) -> str:
-    return f"exited with status {status}" if status >= 0 else "was killed by a signal"
+    return f"ended with status {status}" if status >= 0 else "was killed by a signal"
 
 
 def start(layout: Layout, program: Program) -> None:
