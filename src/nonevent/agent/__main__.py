@@ -38,10 +38,16 @@ def main(arguments: Sequence[str]) -> int:
     serving = commands.choices["serve"]
     serving.add_argument("--manager", choices=MANAGERS, default="embedded")
     serving.add_argument("--app", default="", help="whose units, with systemd")
+    serving.add_argument("--environment", default="", help="what hints name")
     commands.choices["apply"].add_argument("--check", action="store_true")
     _exec_arguments(commands.add_parser("exec"))
     ending = commands.add_parser("end-commands")
     ending.add_argument("--root", type=Path, required=True)
+    setting_up = commands.add_parser("setup")
+    setting_up.add_argument("--root", type=Path, required=True)
+    setting_up.add_argument("--states", type=Path, required=True)
+    setting_up.add_argument("--check", action="store_true")
+    setting_up.add_argument("--json", action="store_true")
     commands.add_parser("unpack").add_argument("folder", type=Path)
     chosen = parser.parse_args(arguments)
     try:
@@ -81,7 +87,7 @@ def _serve(chosen: argparse.Namespace) -> int:
     os.umask(0o022)
     # Not sys.stdin: the thread that reads may still hold it when the interpreter ends.
     requests = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
-    manager = KINDS[chosen.manager](chosen.app)
+    manager = KINDS[chosen.manager](chosen.app, chosen.environment)
     serve(_layout(chosen.root), Channel(requests, sys.stdout.buffer), manager)
     return 0
 
@@ -97,7 +103,7 @@ def _apply(chosen: argparse.Namespace) -> int:
         print(json.dumps(event, ensure_ascii=False), flush=True)  # noqa: T201
 
     want = read_want(json.load(sys.stdin))
-    manager = KINDS[want.manager](want.app)
+    manager = KINDS[want.manager](want.app, want.environment)
     host = Host(layout=_layout(chosen.root), manager=manager, emit=emit)
     if chosen.check:
         decided = apply.decide(host, want)
@@ -161,6 +167,20 @@ def _launch(layout: Layout, chosen: argparse.Namespace) -> Launch:
     )
 
 
+def _setup(chosen: argparse.Namespace) -> int:
+    from nonevent.agent import setup
+    from nonevent.model.setup import read_setup
+
+    os.umask(0o022)
+    wanted = read_setup(json.loads(chosen.states.read_bytes()))
+    changed = setup.carry_out(wanted, setup.told(as_json=chosen.json), check=chosen.check)
+    if chosen.json:
+        print(json.dumps({"event": "set-up", "changed": changed, "check": chosen.check}))  # noqa: T201
+    elif not changed:
+        print("nothing to do: the host is set up")  # noqa: T201
+    return 0
+
+
 def _unpack(chosen: argparse.Namespace) -> int:
     """Make a folder of the zipapp this runs from, with byte code, in one rename."""
     folder: Path = chosen.folder
@@ -194,5 +214,6 @@ _COMMANDS = {
     "apply": _apply,
     "exec": _exec,
     "end-commands": _end_commands,
+    "setup": _setup,
     "unpack": _unpack,
 }

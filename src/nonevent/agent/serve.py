@@ -6,6 +6,7 @@ a ``cancel``, or the end of the connection, is noticed while a plan is being car
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import signal
@@ -16,13 +17,25 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nonevent.agent import apply as applying
-from nonevent.agent import fit, layers, ledger, lock, logs, release, status, variables
+from nonevent.agent import (
+    durable,
+    fit,
+    layers,
+    ledger,
+    lock,
+    logs,
+    release,
+    status,
+    survey,
+    variables,
+)
 from nonevent.agent.host import Host
 from nonevent.errors import Interrupted, ProtocolBroken, UsageError
 from nonevent.model.manifest import LAYERS, LayerRef, manifest_from
 from nonevent.model.parse import Table, parse
 from nonevent.model.plan import step_as_dict
 from nonevent.model.protocol import VERSION, Channel, Frame
+from nonevent.model.setup import read_setup
 from nonevent.model.want import Want, read_want
 
 if TYPE_CHECKING:
@@ -145,6 +158,7 @@ def _fit(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
     """Whether the release can run here, and which of its layers are still to be sent."""
     manifest = manifest_from(table.table("manifest", required=True))
     fit.check(manifest)
+    server.manager.fit(manifest)
     return {"missing": [ref.name for ref in layers.missing(server.layout, manifest.layers)]}
 
 
@@ -155,6 +169,17 @@ def _ref(table: Table) -> LayerRef:
         files=table.number("files"),
         size=table.number("size"),
     )
+
+
+def _survey(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
+    return survey.survey(table.text("app"), table.text("root"))
+
+
+def _stow(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
+    """Keep a set-up in a file, for the agent that root starts next."""
+    path = server.layout.root / "setup.json"
+    durable.write(path, json.dumps(read_setup(table.take("setup")).as_dict()).encode(), mode=0o600)
+    return {"path": str(path)}
 
 
 def _receive(server: Server, table: Table, frame: Frame) -> object:
@@ -256,6 +281,8 @@ _REQUESTS: dict[str, Callable[[Server, Table, Frame], object]] = {
     "begin": _begin,
     "fit": _fit,
     "receive": _receive,
+    "survey": _survey,
+    "stow": _stow,
     "configure": _configure,
     "apply": _apply,
     "plan": _plan,

@@ -16,6 +16,7 @@ from nonevent.cli.deploy import deploy, prune, rollback, start, stop
 from nonevent.cli.look import logs, plan, releases, status
 from nonevent.cli.output import Output
 from nonevent.cli.run import lock, run, shell, unlock
+from nonevent.cli.setup import setup
 from nonevent.errors import Interrupted, NoneventError, UsageError
 
 
@@ -29,7 +30,7 @@ def nonevent() -> None:
 
 
 for _command in (
-    init, check, build, verify, plan, deploy, rollback, status, releases, logs, run, shell,
+    init, check, setup, build, verify, plan, deploy, rollback, status, releases, logs, run, shell,
     start, stop, lock, unlock, prune, demo,
 ):  # fmt: skip
     nonevent.add_command(_command)

@@ -48,6 +48,12 @@ class Environment:
     """The app's folder on the hosts; empty for ``/srv/<app>``."""
     address: str = "127.0.0.1"
     port: int | None = None
+    manager: str = "embedded"
+    """What keeps its services running: ``systemd`` or ``embedded``."""
+    proxy: str = "none"
+    """What stands in front: ``nginx``, or ``none`` of ours."""
+    domains: tuple[str, ...] = ()
+    """The names under which visitors reach it."""
     keep: int = 5
     """How many good releases stay on disk beside the current one."""
     keep_failed: int = 2

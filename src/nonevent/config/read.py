@@ -14,6 +14,7 @@ from nonevent.config.services import read_services
 from nonevent.errors import ConfigInvalid, ConfigMissing, Problem, UsageError
 from nonevent.model.parse import Table, plain, shown
 from nonevent.model.service import NAME, NAME_IN_WORDS
+from nonevent.model.want import MANAGERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,8 @@ FILES = (NONEVENT, PYPROJECT)
 FORMAT = 1
 """Of the configuration; a file may say which one it was written for."""
 _HOST = r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9_][A-Za-z0-9_.:-]*"
+_DOMAIN = r"(\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
+PROXIES = ("nginx", "none")
 _PYTHON = r"3\.\d{1,2}(\.\d{1,2})?"
 
 
@@ -204,6 +207,8 @@ def _environment(name: str, table: Table) -> Environment:
             table.problem(f"hosts[{number}]", expected="each host once", found=shown(host))
     if name == LOCAL and table.has("root"):
         table.problem("root", expected=f"no root: `{LOCAL}` is in .nonevent/ of the project")
+    port = _port(table, name)
+    manager = _manager(table, remote=bool(hosts), port=port)
     environment = Environment(
         name=name,
         hosts=hosts,
@@ -211,7 +216,10 @@ def _environment(name: str, table: Table) -> Environment:
                         expected="an absolute path, such as /srv/shop"),
         address=table.text("address", standard.address, pattern=r"[0-9A-Za-z.:-]+",
                            expected="an address of this host to listen on"),
-        port=_port(table, name),
+        port=port,
+        manager=manager,
+        proxy=_proxy(table, manager),
+        domains=_domains(table, hosts),
         keep=table.number("keep", standard.keep, least=1, most=1000),
         keep_failed=table.number("keep_failed", standard.keep_failed, most=1000),
         env=read_env(table),
@@ -224,3 +232,31 @@ def _port(table: Table, name: str) -> int | None:
     if name == LOCAL:
         return table.number("port", LOCAL_PORT, least=1, most=65535)
     return table.number("port", least=1, most=65535) if table.has("port") else None
+
+
+def _manager(table: Table, *, remote: bool, port: int | None) -> str:
+    """On hosts it is systemd, except where a port asks for the embedded front."""
+    manager = table.choice("manager", MANAGERS, "systemd" if remote and not port else "embedded")
+    if manager == "systemd" and not remote:
+        table.problem("manager", expected="embedded: this environment has no hosts")
+    if manager == "systemd" and port:
+        table.problem("port", expected="no port: with systemd a proxy stands in front",
+                      hint='or manager = "embedded"')  # fmt: skip
+    return manager
+
+
+def _proxy(table: Table, manager: str) -> str:
+    proxy = table.choice("proxy", PROXIES, "nginx" if manager == "systemd" else "none")
+    if proxy != "none" and manager != "systemd":
+        table.problem("proxy", expected="no proxy: the embedded front holds the port")
+    return proxy
+
+
+def _domains(table: Table, hosts: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of the site; without any, the hosts' own."""
+    domains = table.texts("domains")
+    for number, domain in enumerate(domains):
+        if not re.fullmatch(_DOMAIN, domain):
+            table.problem(f"domains[{number}]", expected="a name such as shop.example.com",
+                          found=shown(domain))  # fmt: skip
+    return domains or tuple(host.rpartition("@")[2] for host in hosts)

@@ -51,6 +51,7 @@ def want(task: Task, goal: Goal, *, ledger: int | None = None) -> Want:
         port=environment.port,
         by=task.by,
         reason=task.reason,
+        manager=environment.manager,
         keep=environment.keep,
         keep_failed=environment.keep_failed,
     )

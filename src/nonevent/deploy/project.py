@@ -67,7 +67,14 @@ class Project:
             )
         if environment.hosts:
             root = Path(environment.root or f"/srv/{app}")
-            return Ssh(environment.hosts[0], root, ssh_program(os.environ))
+            return Ssh(
+                environment.hosts[0],
+                root,
+                ssh_program(os.environ),
+                manager=environment.manager,
+                app=app,
+                environment=environment.name,
+            )
         self.make_state()
         return Local(self.state / LOCAL)
 

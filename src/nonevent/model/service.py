@@ -69,6 +69,12 @@ class Service:
         """Whether the command can only listen on a port, not on a Unix socket."""
         return "{port}" in self.command or "NONEVENT_PORT" in self.command
 
+    def set_up_as(self) -> str:
+        """What a host has to be set up for, in words: what stands in the service's unit."""
+        kind = "timer" if self.kind is Kind.TIMER else "service"
+        when = f", {self.schedule}" if self.schedule else ""
+        return f"{kind}{when}, stopped by {self.stop_signal} within {self.stop_limit:g} s"
+
     def as_dict(self) -> dict[str, object]:
         """The service as JSON carries it; what does not concern its kind is left out."""
         raw: dict[str, object] = {

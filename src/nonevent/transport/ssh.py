@@ -63,7 +63,7 @@ with open(sys.argv[1], "wb") as file: file.write(b"".join(parts))
   rm -f "$agent.pyz.$$"
 fi
 {ready}
-exec "$python" -I -S "$agent" {command}
+exec {before}"$python" -I -S "$agent" {command}
 """
 _SAID = "nonevent: "
 
@@ -76,6 +76,10 @@ class Ssh:
     root: Path
     program: tuple[str, ...] = ("ssh",)
     """What runs as ssh, with options that come first."""
+    manager: str = "embedded"
+    """What keeps the app's services running there."""
+    app: str = ""
+    environment: str = ""
     controls: Path = field(default_factory=lambda: control_folder(os.environ))
 
     def connect(self, by: str) -> Connection:
@@ -87,7 +91,11 @@ class Ssh:
         """
         self._reach()
         packed = zipapp.encoded()
-        script = self._script(("serve", "--root", str(self.root)), len(packed))
+        words = (
+            *("serve", "--root", str(self.root), "--manager", self.manager),
+            *("--app", self.app, "--environment", self.environment),
+        )
+        script = self._script(words, len(packed))
         return converse(
             (*self._ssh(), "-T", self.host, script),
             by,
@@ -119,9 +127,16 @@ class Ssh:
             raise self._unreachable(text)
 
     def attach(self, arguments: tuple[str, ...]) -> int:
-        """Run one command of the agent with this terminal."""
+        """Run one command of the agent with this terminal, as the user of the app's services."""
+        if self.manager == "embedded":
+            return self.attach_as((), arguments)
+        word, *rest = arguments
+        return self.attach_as(("sudo", "-n", "-u", self.app, "--"), (word, "--umask", "007", *rest))
+
+    def attach_as(self, before: tuple[str, ...], arguments: tuple[str, ...]) -> int:
+        """Run one command of the agent with this terminal, through the command ``before``."""
         words = (arguments[0], "--root", str(self.root), *arguments[1:])
-        script = self._script(words, 0)
+        script = self._script(words, 0, before=before)
         terminal = ("-t",) if sys.stdin.isatty() else ("-T",)
         return attach((*self._ssh(), *terminal, self.host, script))
 
@@ -140,13 +155,14 @@ class Ssh:
         words = (word for name, value in options.items() for word in ("-o", f"{name}={value}"))
         return (*self.program, *words)
 
-    def _script(self, words: tuple[str, ...], size: int) -> str:
+    def _script(self, words: tuple[str, ...], size: int, before: tuple[str, ...] = ()) -> str:
         """What the host's sh runs; the only place where anything is quoted."""
         return _BOOTSTRAP.format(
             root=shlex.quote(str(self.root)),
             digest=zipapp.digest(),
             size=size,
             ready=f"echo '{_SAID}ready'" if size else "",
+            before="".join(f"{shlex.quote(word)} " for word in before),
             command=" ".join(shlex.quote(word) for word in words),
         )
 
@@ -173,12 +189,31 @@ class Ssh:
                 case "root":
                     raise HostUnfit(
                         f"{self.root} cannot be made on {self.host}",
-                        hint=f"ssh {self.host} -t 'sudo install -d -o $USER {self.root}'",
+                        hint=self._root_hint(),
                     )
         raise TransportFailed(
             f"{self.host} says too much before the agent starts",
             hint="a start-up file of its shell prints to every session",
         )
+
+    def _root_hint(self) -> str:
+        if self.manager == "systemd":
+            return f"nonevent setup {self.environment}"
+        return f"ssh {self.host} -t 'sudo install -d -o $USER {self.root}'"
+
+    def leave(self) -> None:
+        """Close the master connection: whoever logs in next has the groups that are new."""
+        argv = (*self._ssh(), "-O", "exit", self.host)
+        subprocess.run(argv, capture_output=True, check=False, timeout=CONNECT_LIMIT)
+
+    def user(self) -> str:
+        """The user that ssh logs in as, by its own configuration; nothing is connected to."""
+        argv = (*self._ssh(), "-G", self.host)
+        shown = subprocess.run(
+            argv, capture_output=True, text=True, check=False, timeout=CONNECT_LIMIT
+        ).stdout
+        lines = (line.partition(" ") for line in shown.splitlines())
+        return next((value for name, _, value in lines if name == "user"), "")
 
     def _unreachable(self, said: str) -> TransportFailed:
         lines = tuple(line for line in said.splitlines() if line.strip())

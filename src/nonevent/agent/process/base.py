@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nonevent.agent.proof import Sight
     from nonevent.model.instance import RunState
     from nonevent.model.layout import Layout
+    from nonevent.model.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,13 @@ class Observed:
 
 class ProcessManager(Protocol):
     """Keeps programs running after the agent has ended, and starts again those that die."""
+
+    def fit(self, manifest: Manifest) -> None:
+        """Refuse a release whose services it cannot run.
+
+        Raises:
+            HostUnfit: with what to do about it.
+        """
 
     def observe(self, layout: Layout) -> tuple[Observed, ...]:
         """All programs it knows; none where it does not run. Changes nothing."""

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from nonevent.agent.process.base import ProcessManager
 
 
-def _embedded(app: str) -> ProcessManager:  # noqa: ARG001
+def _embedded(app: str, environment: str) -> ProcessManager:  # noqa: ARG001
     return supervisor
 
 
-KINDS: dict[str, Callable[[str], ProcessManager]] = {
+KINDS: dict[str, Callable[[str, str], ProcessManager]] = {
     "embedded": _embedded,
     "systemd": Systemd,
 }
-"""What each name stands for, given the app."""
+"""What each name stands for, given the app and its environment."""

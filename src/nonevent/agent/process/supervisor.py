@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nonevent.model.layout import Layout
+    from nonevent.model.manifest import Manifest
 
 START_LIMIT = 20.0
 CALL_LIMIT = 10.0
@@ -93,6 +94,10 @@ def _answers(layout: Layout) -> bool:
         return bool(_call(layout, "getState")["statename"] == "RUNNING")
     except (OSError, http.client.HTTPException, xmlrpc.client.Error):
         return False
+
+
+def fit(manifest: Manifest) -> None:
+    """It runs whatever a release has: nothing is to be set up before."""
 
 
 def observe(layout: Layout) -> tuple[Observed, ...]:

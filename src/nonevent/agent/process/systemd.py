@@ -13,7 +13,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nonevent.agent import durable, journald, kernel
+from nonevent.agent import durable, journald, kernel, survey
 from nonevent.agent.process.base import Observed, Program
 from nonevent.agent.proof import Sight
 from nonevent.agent.tools import AGENT, folder
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from nonevent.agent.logs import Asked
     from nonevent.model.layout import Layout
+    from nonevent.model.manifest import Manifest
+    from nonevent.model.service import Service
 
 UNITS = "/usr/local/lib/nonevent/units"
 """Where the helper lies; see :mod:`nonevent.agent.units`."""
@@ -44,6 +46,27 @@ class Systemd:
     """The units of one app."""
 
     app: str
+    environment: str = ""
+    """What hints name."""
+
+    def fit(self, manifest: Manifest) -> None:
+        """Refuse a release that this host was not set up for.
+
+        Raises:
+            HostUnfit: with what is missing.
+        """
+        found = survey.record(self.app)
+        hint = f"nonevent setup {self.environment}"
+        if found is None:
+            raise HostUnfit(f"this host is not set up for {self.app}", hint=hint)
+        known = found.get("services")
+        lacking = lacks(manifest.services, known if isinstance(known, dict) else {})
+        if lacking:
+            raise HostUnfit(
+                "this host is set up for other services than this release has",
+                context=lacking,
+                hint=hint,
+            )
 
     def observe(self, layout: Layout) -> tuple[Observed, ...]:  # noqa: ARG002
         """All units of this app that systemd has in memory; one that has ended is forgotten.
@@ -155,9 +178,18 @@ class Systemd:
             raise BootFailed(
                 f"`{' '.join((verb, *names))}` was refused on this host",
                 context=tuple(f"| {line}" for line in said.splitlines()),
-                hint="nonevent setup",
+                hint=f"nonevent setup {self.environment}",
             ) from error
         return done.stdout
+
+
+def lacks(services: tuple[Service, ...], known: Mapping[str, object]) -> tuple[str, ...]:
+    """What services need and a host was not set up for, in words."""
+    return tuple(
+        f"{each.name}: needs a {each.set_up_as()}; there is {known.get(each.name, 'none')}"
+        for each in services
+        if known.get(each.name) != each.set_up_as()
+    )
 
 
 def _pairs(block: str) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,89 @@
+"""What a host is like, before anything of an app is there; changes nothing and needs no rights."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from nonevent.model.setup import RECORDS
+
+LIMIT = 10.0
+
+
+def survey(app: str, root: str) -> dict[str, object]:
+    """Facts about the host: sizes in bytes, ``clock`` in Unix seconds."""
+    return {
+        "user": getpass.getuser(),
+        "root": os.geteuid() == 0,
+        "python": sys.executable,
+        "version": platform.python_version(),
+        "machine": platform.machine(),
+        "system": _system(),
+        "systemd": _first_line(("systemctl", "--version")),
+        "running": _runs_systemd(),
+        "sudo": bool(shutil.which("sudo")),
+        "nginx": _nginx(),
+        "nginx_user": _nginx_user(),
+        "free": _free(root),
+        "clock": time.time(),
+        "record": record(app),
+    }
+
+
+def record(app: str) -> dict[str, object] | None:
+    """What `setup` left behind about the app, or None where it was not here."""
+    with suppress(OSError, ValueError):
+        found = json.loads((Path(RECORDS) / f"{app}.json").read_text())
+        if isinstance(found, dict):
+            return found
+    return None
+
+
+def _system() -> str:
+    with suppress(OSError):
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "")
+    return platform.system()
+
+
+def _runs_systemd() -> bool:
+    """See sd_booted(3)."""
+    return Path("/run/systemd/system").is_dir()
+
+
+def _nginx() -> str:
+    """Version of nginx; empty where it is not installed."""
+    found = _first_line(("nginx", "-v")) or _first_line(("/usr/sbin/nginx", "-v"))
+    return found.rpartition("/")[2]
+
+
+def _nginx_user() -> str:
+    with suppress(OSError):
+        text = Path("/etc/nginx/nginx.conf").read_text()
+        if found := re.search(r"^\s*user\s+([A-Za-z0-9_-]+)", text, re.MULTILINE):
+            return found[1]
+    return "www-data"
+
+
+def _first_line(argv: tuple[str, ...]) -> str:
+    with suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=LIMIT)
+        return ((done.stdout or done.stderr).splitlines() or [""])[0]
+    return ""
+
+
+def _free(root: str) -> int:
+    """Free bytes where the app's folder is, or is going to be."""
+    place = Path(root)
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    room = os.statvfs(place)
+    return room.f_bavail * room.f_frsize

@@ -1,0 +1,220 @@
+"""Setting a host up: survey it, decide, show or make it so, or write it down for others to do."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nonevent.errors import HostUnfit, NoneventError, UsageError
+from nonevent.model.parse import Table, parse
+from nonevent.model.service import Kind
+from nonevent.model.setup import Account, Enabled, File, Folder, Group, Login, Member, Setup
+from nonevent.setup.place import Place
+from nonevent.setup.states import setup
+
+if TYPE_CHECKING:
+    from nonevent.config.app import App
+    from nonevent.deploy.deploy import Task
+    from nonevent.transport.ssh import Ssh
+
+STAY = Path(".cache/nonevent")
+"""Where the agent of a survey stays, in the home of whoever looks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What a host is like; sizes in bytes, ``clock`` in Unix seconds."""
+
+    user: str
+    root: bool
+    python: str
+    version: str
+    machine: str
+    system: str
+    systemd: str
+    running: bool
+    sudo: bool
+    nginx: str
+    nginx_user: str
+    free: int
+    clock: float
+    digest: str
+    """Of what was set up, or nothing where nothing was."""
+
+
+def refuse_unsuited(task: Task) -> None:
+    """Refuse an environment that needs no set-up.
+
+    Raises:
+        UsageError: it runs everything with the embedded manager.
+    """
+    if task.environment.manager != "systemd":
+        raise UsageError(
+            f"`{task.environment.name}` needs no set-up: its services are run by the embedded "
+            "process manager",
+            hint=f"nonevent deploy {task.environment.name}",
+        )
+
+
+def surveyor(host: Ssh, as_user: str) -> Ssh:
+    """How a host is surveyed and set up: as whom, with an agent of no app."""
+    name = f"{as_user}@{host.host.rpartition('@')[2]}" if as_user else host.host
+    return replace(host, host=name, root=STAY, manager="embedded")
+
+
+def look(host: Ssh, task: Task, root: Path) -> Survey:
+    """What the host is like.
+
+    Raises:
+        TransportFailed, HostUnfit: it cannot be reached, or has no Python.
+    """
+    with host.connect(task.by) as connection:
+        asked: dict[str, object] = {"request": "survey", "app": task.app.app, "root": str(root)}
+        result = connection.request(asked)
+    return parse("the answer to survey", result, _survey)
+
+
+def _survey(table: Table) -> Survey:
+    record = table.table("record") if table.take("record") is not None else None
+    return Survey(
+        user=table.text("user"),
+        root=table.flag("root"),
+        python=table.text("python"),
+        version=table.text("version"),
+        machine=table.text("machine"),
+        system=table.text("system"),
+        systemd=table.text("systemd"),
+        running=table.flag("running"),
+        sudo=table.flag("sudo"),
+        nginx=table.text("nginx"),
+        nginx_user=table.text("nginx_user"),
+        free=table.number("free"),
+        clock=table.real("clock"),
+        digest=record.text("digest", "") if record else "",
+    )
+
+
+def decided(task: Task, host: Ssh, seen: Survey) -> Setup:
+    """What the host is to be, from the configuration and what it is like.
+
+    Raises:
+        HostUnfit: it lacks what cannot be set up from here.
+        UsageError: names or paths do not suit.
+    """
+    refuse_unfit(task, seen)
+    return setup(place(task.app, task, host, seen), task.app)
+
+
+def place(app: App, task: Task, host: Ssh, seen: Survey) -> Place:
+    """Where the app is to live on the host."""
+    environment = task.environment
+    webs = [each.name for each in app.services if each.kind is Kind.WEB]
+    return Place(
+        app=app.app,
+        environment=environment.name,
+        root=str(host.root),
+        deployer=host.user(),
+        python=seen.python,
+        proxy=environment.proxy,
+        proxy_user=seen.nginx_user,
+        domains=environment.domains,
+        static=bool(app.build.static),
+        web="web" if "web" in webs else next(iter(webs), ""),
+    )
+
+
+def refuse_unfit(task: Task, seen: Survey) -> None:
+    """Refuse a host that lacks a program; nothing is installed behind anybody's back."""
+    if not seen.running:
+        raise HostUnfit(
+            "this host does not run systemd",
+            hint='manager = "embedded" and a `port` need neither systemd nor a proxy',
+        )
+    missing = [
+        name
+        for name, there in (("sudo", seen.sudo), (task.environment.proxy, bool(seen.nginx)))
+        if not there and name != "none"
+    ]
+    if missing:
+        raise HostUnfit(
+            f"this host lacks {' and '.join(missing)}",
+            hint=f"on the host, as root: apt install {' '.join(missing)}",
+        )
+
+
+def carry_out(host: Ssh, task: Task, wanted: Setup, *, check: bool, as_json: bool) -> int:
+    """Have root make it so, through sudo where we are not root; returns the exit status.
+
+    The terminal is passed on: sudo may ask for a password.
+    """
+    with host.connect(task.by) as connection:
+        raw = connection.request({"request": "stow", "setup": wanted.as_dict()})
+        path = parse("the answer to stow", raw, lambda table: table.text("path"))
+        asked: dict[str, object] = {"request": "survey", "app": task.app.app, "root": "/"}
+        is_root = parse("the answer to survey", connection.request(asked), _survey).root
+    words = ("setup", "--states", path, *(("--check",) if check else ()))
+    status = host.attach_as(
+        () if is_root else ("sudo", "--"), (*words, *(("--json",) if as_json else ()))
+    )
+    host.leave()
+    return status
+
+
+def emit(wanted: Setup, folder: Path) -> tuple[Path, ...]:
+    """Write the files below a folder, and a script with the exact commands that go with them.
+
+    Raises:
+        NoneventError: the folder is not empty.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise NoneventError(f"{folder} is not empty")
+    written = []
+    for state in wanted.states:
+        if isinstance(state, File):
+            path = folder / "files" / state.path.lstrip("/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(state.text)
+            path.chmod(state.mode)
+            written.append(path)
+    script = folder / "setup.sh"
+    script.write_text(
+        "\n".join(("#!/bin/sh", "set -eu", 'cd "$(dirname "$0")"', *_lines(wanted), ""))
+    )
+    script.chmod(0o755)
+    return (script, *written)
+
+
+def _lines(wanted: Setup) -> list[str]:
+    """The commands, in order; each may be run again."""
+    early, late = [], []
+    for state in wanted.states:
+        match state:
+            case Group(name=name):
+                early.append(f"getent group {name} >/dev/null || groupadd --system {name}")
+            case Account(name=name, comment=comment):
+                early.append(
+                    f"getent passwd {name} >/dev/null || useradd --system --user-group "
+                    f"--no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "
+                    f"--comment {shlex.quote(comment)} {name}"
+                )
+            case Login(name=name):
+                early.append(
+                    f"getent passwd {name} >/dev/null || "
+                    f"useradd --create-home --shell /bin/bash {name}"
+                )
+            case Member(user=user, group=group):
+                early.append(f"usermod --append --groups {group} {user}")
+            case Folder(path=path, owner=owner, group=group, mode=mode):
+                early.append(f"install -d -o {owner} -g {group} -m {mode:o} {path}")
+            case File(path=path, mode=mode):
+                early.append(f"install -D -m {mode:o} files{path} {path}")
+            case Enabled(unit=unit, started=started):
+                late.append(f"systemctl enable {'--now ' if started else ''}{unit}")
+    after = [
+        " && ".join(shlex.join(words) for words in (each.test, each.run) if words)
+        for each in wanted.afters
+        if any(getattr(state, "after", "") == each.name for state in wanted.states)
+    ]
+    return [*early, *after, *late]
