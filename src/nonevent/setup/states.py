@@ -91,7 +91,7 @@ def _users(place: Place) -> tuple[State, ...]:
     proxied = place.proxy != "none"
     return (
         Login(name=place.deployer),
-        Account(name=app, comment=f"nonevent: {app}"),
+        Account(name=app, comment=f"nonevent app {app}"),
         Group(name=site_group),
         Member(user=app, group=site_group),
         Member(user=place.deployer, group=site_group),
