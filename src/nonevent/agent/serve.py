@@ -134,7 +134,8 @@ def _begin(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG00
     reason, environment = table.text("reason"), table.text("environment")
     note = lock.Note(by=server.by, reason=reason, since=ledger.now())
     server.stack.enter_context(lock.held(server.layout, note))
-    lock.refuse_if_locked(server.layout, environment)
+    if not table.flag("through_lock", default=False):
+        lock.refuse_if_locked(server.layout, environment)
     applying.recover(server.host())
     layers.clean_incoming(server.layout)
     return {"ledger": ledger.history(server.layout).lines}
@@ -230,6 +231,9 @@ def _logs(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
         release=table.maybe_number("release"),
         lines=table.number("lines", 100),
     )
+    if not logs.chosen(server.layout, asked):
+        known = ", ".join(logs.names(server.layout))
+        raise UsageError("there is no such log", context=(f"logs: {known or 'none'}",))
     if table.flag("follow", default=False):
         found = logs.follow(server.layout, asked, ended=server.cancelled.is_set)
     else:
