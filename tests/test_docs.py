@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
-from pages import blocks, run_page
+from pages import blocks, run_page, same
 
 from nonevent.cli.__main__ import nonevent
 from nonevent.cli.reference import EVENTS, reference
@@ -47,6 +47,14 @@ def test_readme(expect: Callable[[Path, str], None]) -> None:
     """The transcript in the README is what its commands write for the tutorial's shop."""
     text = README.read_text(encoding="utf-8")
     expect(README, run_page(text, before=TUTORIAL.read_text(encoding="utf-8")))
+
+
+def test_pages_can_be_wrong() -> None:
+    """What differs between runs is passed over, and a line left out; another word is not."""
+    shown = ("release 1 (3b8cbfa) serves", "...", "web-1  drained  0.6 s")
+    assert same(shown, ("release 1 (1b0b06f) serves", "more", "and more", "web-1 drained  12.0 s"))
+    assert not same(shown, ("release 1 (1b0b06f) serves", "web-1 stopped  0.6 s"))
+    assert not same(shown, ("release 2 (3b8cbfa) serves", "web-1 drained  0.6 s"))
 
 
 def test_commands_are_made_from_the_code() -> None:

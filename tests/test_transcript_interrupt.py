@@ -6,6 +6,7 @@ brings everything to its end by itself.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import threading
@@ -212,3 +213,22 @@ def test_two_interrupts_do_not_wait(shop: Sandbox) -> None:
     slow.join(10)
     until(lambda: f"web-{number}.sock" not in shop.remains()["sockets"], within=30)
     assert shop.get() == "after the drain"
+
+
+@pytest.mark.parametrize("moment", [command, boot, watch])
+def test_an_agent_that_is_killed(shop: Sandbox, expect: Expect, moment: Prepare) -> None:
+    """Where the host's own side is killed, the client says so, and the keeper leads back."""
+    before, number = shop.remains(), shop.number()
+    begun = moment(shop)
+    with shop.load() as load:
+        load.wait(answered=5)
+        child = shop.start("deploy", "local")
+        until(lambda: begun() or child.poll() is not None, within=60)
+        (agent,) = (pid for pid, words in shop.processes().items() if " serve " in words)
+        os.kill(agent, signal.SIGKILL)
+        ran = shop.end_of(child, ("deploy", "local")).must(1)
+        until(lambda: shop.remains() == before, within=40)
+    assert shop.get() == "before"
+    assert load.report.lost_count == 0, str(load.report)
+    told = settled(relative(shop.told(ran), number))
+    expect(CASES / "agent-killed.txt", told[told.index("error: ") :])

@@ -127,7 +127,7 @@ class ConfigInvalid(UsageError):
         super().__init__(
             f"{file} has {count}",
             context=tuple(str(problem) for problem in problems),
-            hint="docs/reference/configuration.md lists every key",
+            hint="nonevent check --keys",
         )
         self.file = file
         self.problems = problems

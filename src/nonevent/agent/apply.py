@@ -50,7 +50,9 @@ def apply(host: Host, want: Want) -> Plan:
         Busy: a person has locked the environment.
         DeployFailed, Interrupted: it could not be done; the message says what serves now.
     """
-    lock.refuse_if_locked(host.layout, want.environment)
+    if not isinstance(want.goal, Start):
+        # What a person locked is the release: after a reboot it may start all the same.
+        lock.refuse_if_locked(host.layout, want.environment)
     recover(host)
     decided = decide(host, want)
     host.emit(

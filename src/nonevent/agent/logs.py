@@ -81,6 +81,11 @@ def chosen(layout: Layout, asked: Asked) -> tuple[Path, ...]:
     return tuple(path for _, path in sorted(found))
 
 
+def names(layout: Layout) -> tuple[str, ...]:
+    """The logs that there are, sorted."""
+    return tuple(sorted(path.stem for path in layout.logs.glob("*.log")))
+
+
 def last(layout: Layout, asked: Asked) -> Iterator[tuple[str, str]]:
     """The last lines of each log, as pairs of its name and the line."""
     for path in chosen(layout, asked):

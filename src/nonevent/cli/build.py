@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import click
 
 from nonevent.cli.command import Command, common
 from nonevent.cli.output import size
+from nonevent.config.reference import annotated
 
 if TYPE_CHECKING:
     from nonevent.build.artifact import Artifact
@@ -34,14 +36,30 @@ def init(command: Command) -> None:
         out.event("note", text=note.text, hint=note.hint)
         out.line("note", f"{note.text}; {note.hint}" if note.hint else note.text)
     out.line("", f"wrote {path.name}")
-    out.line("next", f"git add {path.name} && git commit -m 'Add {path.name}'")
+    out.line("next", _commit(path))
     out.line("next", "nonevent deploy local")
 
 
+def _commit(path: Path) -> str:
+    """What to type so that the file is in a commit: a build takes nothing else."""
+    argv = ("git", "-C", str(path.parent), "rev-parse", "--verify", "--quiet", "HEAD")
+    try:
+        has_commit = subprocess.run(argv, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return "install git"
+    if has_commit:
+        return f"git add {path.name} && git commit -m 'Add {path.name}'"
+    return "git init && git add . && git commit -m 'First commit'"
+
+
 @click.command()
+@click.option("--keys", is_flag=True, help="Print every key with its default and its meaning.")
 @common
-def check(command: Command) -> None:
+def check(command: Command, keys: bool) -> None:
     """Read the configuration and say what is wrong with it."""
+    if keys:
+        command.output.data(annotated())
+        return
     app = command.project().load()
     services = ", ".join(f"{each.name} ({each.kind})" for each in app.services)
     command.output.event("checked", app=app.app, services=[each.name for each in app.services])

@@ -12,7 +12,7 @@ import click
 
 from nonevent.cli.narrate import Narrator
 from nonevent.cli.output import Output
-from nonevent.errors import Interrupted
+from nonevent.errors import Interrupted, ProtocolBroken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,6 +65,9 @@ class Command:
                 raise Interrupted(
                     "interrupted", hint=f"nonevent status {task.environment.name}"
                 ) from None
+            except ProtocolBroken as error:
+                error.hint = error.hint or f"nonevent status {task.environment.name}"
+                raise
 
     def build(
         self, project: Project, ref: str, *, dirty: bool, output: Path | None = None

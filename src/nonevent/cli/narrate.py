@@ -75,7 +75,8 @@ def words(step: Step) -> tuple[str, str]:  # noqa: C901, PLR0911, PLR0912  (a ta
         case NoteStopped():
             return "ledger", "stopped by a person"
         case Remove(releases=releases):
-            return "prune", "release " + ", ".join(map(str, releases)) if releases else "leftovers"
+            named = "release " + ", ".join(map(str, releases))
+            return "prune", named if releases else "what nothing uses"
         case _:
             assert_never(step)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nonevent.config.variables import require, settings
 from nonevent.errors import UsageError
-from nonevent.model.want import Deploy, Goal, Want
+from nonevent.model.want import Deploy, Goal, Start, Want
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,7 +124,8 @@ def carry_out(session: Session, task: Task, goal: Goal, *, what: str) -> Outcome
     Raises:
         NoneventError: with what serves now.
     """
-    ledger = session.begin(task.environment.name, what)
+    through = isinstance(goal, Start)
+    ledger = session.begin(task.environment.name, what, through_lock=through)
     return _apply(session, want(task, goal, ledger=ledger))
 
 

@@ -26,14 +26,17 @@ class Session:
     connection: Connection
     on_event: Callable[[dict[str, object]], None]
 
-    def begin(self, environment: str, reason: str) -> int:
+    def begin(self, environment: str, reason: str, *, through_lock: bool = False) -> int:
         """Take the lock for as long as this session lasts; returns the ledger's count.
+
+        With ``through_lock`` it does not matter that a person has locked the environment.
 
         Raises:
             Busy: somebody else has it, or has locked the environment.
         """
         asked: dict[str, object] = {
             "request": "begin", "environment": environment, "reason": reason,
+            "through_lock": through_lock,
         }  # fmt: skip
         result = self.connection.request(asked, on_event=self.on_event)
         return parse("the answer to begin", result, lambda table: table.number("ledger"))

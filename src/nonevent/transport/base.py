@@ -136,8 +136,10 @@ class Connection:
         said = self.close().strip().splitlines()
         return ProtocolBroken(
             "the agent ended in the middle of its work",
-            context=tuple(f"| {line}" for line in said[-15:]),
-            hint="the host tidies up by itself; see `nonevent status`",
+            context=(
+                *(f"| {line}" for line in said[-15:]),
+                "the host goes back, or finishes, by itself within seconds",
+            ),
         )
 
 
