@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from bed.wait import until
 from sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -25,12 +26,63 @@ PRODUCTION = """
 [environments.production]
 hosts = ["app1"]
 domains = ["{address}"]
+[environments.production.env]
+COLOUR = "blue"
 """
 WORKER = """
 [services.worker]
 kind = "worker"
 command = "python work.py {data}"
 stop_limit = "20s"
+"""
+# A server that echoes uploads; it says what the load checks.
+SERVER = """
+import hashlib, json, os, socket, sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import shop
+
+class Server(ThreadingHTTPServer):
+    address_family = socket.AF_UNIX
+    request_queue_size = 128
+    daemon_threads = True
+
+    def server_bind(self):
+        self.socket.bind(self.server_address)
+
+class Answer(BaseHTTPRequestHandler):
+    def do_GET(self):
+        status, text = shop.answer(self.path)
+        self.say(status, f"{text}\\n".encode())
+
+    def do_POST(self):
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        print("uploaded", len(data), flush=True)
+        said = {"sha256": hashlib.sha256(data).hexdigest(), "length": len(data)}
+        self.say(200, json.dumps(said).encode())
+
+    def say(self, status, body):
+        self.send_response(status)
+        self.send_header("X-Nonevent-Release", os.environ["NONEVENT_RELEASE"])
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+Server(sys.argv[1], Answer).serve_forever()
+"""
+WORK = """
+import os, pathlib, signal, sys, time
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+data, release = pathlib.Path(sys.argv[1]), os.environ["NONEVENT_RELEASE"]
+while not told:
+    (data / f"begun-{release}").touch()
+    time.sleep(0.05)
+while not (data / "finish").exists():
+    time.sleep(0.05)
+(data / f"finished-{release}").touch()
 """
 SETUP = ("setup", "production", "--as", "root")
 
@@ -48,7 +100,8 @@ def shop(bed: Bed, app1: Host, cache: Path) -> Iterator[Sandbox]:
     """A project whose environment `production` is that host, set up."""
     sandbox = Sandbox(cache)
     sandbox.environ["NONEVENT_SSH"] = f"ssh -F {bed.ssh_config}"
-    sandbox.commit(sandbox.config(after=PRODUCTION.format(address=app1.address)), "Add production")
+    config = sandbox.config(after=PRODUCTION.format(address=app1.address))
+    sandbox.commit({**config, "serve.py": SERVER, "work.py": WORK}, "Add production")
     yield sandbox
     sandbox.end()
 
@@ -59,11 +112,22 @@ def get(bed: Bed, host: Host) -> str:
     return bed.exec_in_network((sys.executable, "-c", script)).stdout.strip()
 
 
+def until_answers(bed: Bed, host: Host, text: str) -> None:
+    """Wait until visitors get this answer."""
+    until(lambda: get(bed, host) == text, seconds=60, what=f"{text} from {host.name}")
+
+
+def instances(host: Host) -> list[str]:
+    """The units of releases that systemd has in memory, whatever state they are in."""
+    argv = ("systemctl", "list-units", "--all", "--plain", "--no-legend", "shop.*@*")
+    return [line.split()[0] for line in host.run(argv).stdout.splitlines()]
+
+
 @contextmanager
 def load(bed: Bed, host: Host) -> Iterator[dict[str, Any]]:
     """Constant load from within the hosts' network; filled with the report at the end."""
     argv = (*bed.entry, sys.executable, "-m", "nonevent.testing.load",
-            f"http://{host.address}", "--rate", "40", "--mix", "fast=1", "--json")  # fmt: skip
+            f"http://{host.address}", "--rate", "40", "--mix", "fast=2,upload=1", "--json")  # fmt: skip
     report: dict[str, Any] = {}
     child = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     try:
@@ -85,12 +149,11 @@ def test_setup_shows_makes_and_then_has_nothing_to_do(app1: Host, shop: Sandbox)
     assert "proxy_pass http://unix:/srv/shop/run/web.sock:;" in shown
     assert app1.run(("test", "-e", ROOT), check=False).returncode == 1
     assert shop.type(*SETUP).must(0).stdout == shown
-    again = shop.type(*SETUP).must(0)
-    assert "nothing to do" in again.stdout
+    assert "nothing to do" in shop.type(*SETUP).must(0).stdout
 
 
 def test_deploys_behind_nginx_lose_nothing(bed: Bed, app1: Host, shop: Sandbox) -> None:
-    """Visitors of nginx notice no deploy and no rollback."""
+    """Visitors of nginx, who also upload, notice no deploy and no rollback; no unit is left."""
     shop.says("version one")
     shop.type("deploy", "production").must(0)
     assert get(bed, app1) == r"b'version one\n'"
@@ -102,3 +165,114 @@ def test_deploys_behind_nginx_lose_nothing(bed: Bed, app1: Host, shop: Sandbox) 
         assert get(bed, app1) == r"b'version one\n'"
     assert report["lost"] == {}
     assert report["answered"] > 40
+    assert instances(app1) == ["shop.web@1.service"]
+
+
+def test_what_runs_is_proved_and_can_be_read(shop: Sandbox) -> None:
+    """Status proves what runs, logs come from the journal, commands run as the app's user."""
+    assert "runs its release" in shop.type("status", "production").must(0).stdout
+    logs = shop.type("logs", "production", "--service", "web", "--release", "1").must(0)
+    assert "web-1 | uploaded" in logs.stdout
+    assert "web-2" not in logs.stdout
+    script = "import getpass, sys; print(getpass.getuser(), sys.executable); sys.exit(7)"
+    ran = shop.type("run", "production", "--", "python", "-c", script).must(7)
+    assert ran.stdout.startswith(f"shop {ROOT}/releases/1/")
+
+
+def test_an_app_is_confined(app1: Host) -> None:
+    """The app cannot write its release; its unit is exposed to 2.0 at most; others see nothing."""
+    as_app = ("runuser", "-u", "shop", "--")
+    assert app1.run((*as_app, "touch", f"{ROOT}/data/x")).returncode == 0
+    for place in ("releases/1/app", "releases", "layers", "tools", "configs", "secrets", "."):
+        assert app1.run((*as_app, "touch", f"{ROOT}/{place}/x"), check=False).returncode == 1
+    report = app1.run(("systemd-analyze", "security", "shop.web@1.service"), check=False).stdout
+    exposure = float(report.split("Overall exposure level for")[1].split()[1])
+    assert exposure <= 2.0, report
+    for user in ("nobody", "www-data", "deploy"):
+        mine = user == "deploy"
+        read = ("runuser", "-u", user, "--", "ls", f"{ROOT}/secrets")
+        assert (app1.run(read, check=False).returncode == 0) is mine
+    assert app1.run(("runuser", "-u", "nobody", "--", "ls", ROOT), check=False).returncode == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--app", "shop", "stop", "ssh"),
+        ("--app", "shop", "stop", "ssh.service"),
+        ("--app", "shop", "stop", "../ssh-1"),
+        ("--app", "shop", "stop", "web-1.service"),
+        ("--app", "shop", "stop", "web-1 ssh"),
+        ("--app", "shop", "stop", "web-1", "ssh.service"),
+        ("--app", "shop", "stop", "--all"),
+        ("--app", "shop", "stop", "web-\u0661"),
+        ("--app", "shop", "stop", "web-1\n"),
+        ("--app", "shop", "mask", "web-1"),
+        ("--app", "shop", "start"),
+        ("--app", "other", "stop", "web-1"),
+        ("--app", "shop", "--app", "other", "stop", "web-1"),
+        ("stop", "web-1"),
+    ],
+)
+def test_the_helper_refuses_anything_else(app1: Host, words: tuple[str, ...]) -> None:
+    """As root the user who deploys can do no more than start and stop this app's own units."""
+    argv = ("sudo", "-n", "/usr/local/lib/nonevent/units", *words)
+    assert app1.ssh(argv, check=False).returncode != 0
+    assert app1.ssh(("sudo", "-n", "/usr/bin/id"), check=False).returncode != 0
+    assert app1.run(("systemctl", "is-active", "ssh")).stdout == "active\n"
+    assert instances(app1) == ["shop.web@1.service"]
+
+
+def test_a_broken_release_changes_nothing(bed: Bed, app1: Host, shop: Sandbox) -> None:
+    """A release that cannot be imported is refused with its last lines from the journal."""
+    shop.shop("import nowhere\n")
+    with load(bed, app1) as report:
+        refused = shop.type("deploy", "production").must(1)
+    assert "No module named 'nowhere'" in refused.stderr
+    assert "release 1" in refused.stderr
+    assert "still serves" in refused.stderr
+    assert report["lost"] == {}
+    assert instances(app1) == ["shop.web@1.service"]
+
+
+def test_a_reboot_brings_up_what_the_ledger_names(bed: Bed, app1: Host, shop: Sandbox) -> None:
+    """After a reboot and after a power cut the release that the ledger names serves."""
+    app1.reboot()
+    until_answers(bed, app1, r"b'version one\n'")
+    shop.says("version four")
+    shop.type("deploy", "production").must(0)
+    app1.power_cut()
+    app1.boot()
+    until_answers(bed, app1, r"b'version four\n'")
+    assert "runs its release" in shop.type("status", "production").must(0).stdout
+    assert len(instances(app1)) == 1
+
+
+def test_stopped_stays_stopped(bed: Bed, app1: Host, shop: Sandbox) -> None:
+    """What a person stopped does not come back by a reboot, but by `start`."""
+    shop.type("stop", "production").must(0)
+    assert instances(app1) == []
+    app1.reboot()
+    assert instances(app1) == []
+    assert get(bed, app1) == ""
+    shop.type("start", "production").must(0)
+    assert get(bed, app1) == r"b'version four\n'"
+
+
+def test_a_new_service_asks_for_setup_and_finishes_its_task(app1: Host, shop: Sandbox) -> None:
+    """A worker needs a unit first; then an old one ends its task while the new release serves."""
+    shop.commit(shop.config(after=WORKER), "Add a worker")
+    refused = shop.type("deploy", "production").must(1)
+    assert "worker: needs a service" in refused.stderr
+    assert "nonevent setup production" in refused.stderr
+    shop.type(*SETUP).must(0)
+    shop.type("deploy", "production").must(0)
+    old = shop.type("status", "production").must(0).stdout.split()[1]
+    shop.says("version six")
+    shop.type("deploy", "production").must(0)
+    shown = shop.type("status", "production").must(0).stdout
+    assert "stopping" in shown
+    app1.run(("runuser", "-u", "shop", "--", "touch", f"{ROOT}/data/finish"))
+    finished = ("test", "-e", f"{ROOT}/data/finished-{old}")
+    until(lambda: app1.run(finished, check=False).returncode == 0, seconds=20, what="the task")
+    until(lambda: len(instances(app1)) == 2, seconds=20, what="the old worker to be gone")
