@@ -127,6 +127,13 @@ def test_annotated_file_states_the_defaults() -> None:
         assert getattr(local, name) == getattr(plain_local, name)
 
 
+def test_a_worker_has_an_hour_to_finish() -> None:
+    """Where nothing is said, a worker's tasks are not killed after the 30 s of a web service."""
+    app = read_app(f'{SMALLEST}services.worker = "celery -A shop worker"\n', FILES[0])
+    limits = {each.name: each.stop_limit for each in app.services}
+    assert limits == {"web": 30.0, "worker": 3600.0}
+
+
 def test_reference_is_made_from_the_annotated_file() -> None:
     """The committed reference page is the one that the annotated file gives."""
     assert PAGE.read_text(encoding="utf-8") == reference()

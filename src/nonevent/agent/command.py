@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from nonevent.agent import kernel, launch, ledger
 from nonevent.agent.logs import EVIDENCE
 from nonevent.agent.tools import agent_command
-from nonevent.errors import CommandFailed, NoneventError
+from nonevent.errors import CommandFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,8 @@ def run_command(host: Host, step: RunCommand) -> str:
     )
     layout.logs.mkdir(exist_ok=True)
     tail: deque[str] = deque(maxlen=EVIDENCE)
-    with layout.log(f"release-{step.release}").open("ab") as log:
+    # Unbuffered: where the agent is killed, what the command said is there.
+    with layout.log(f"release-{step.release}").open("ab", buffering=0) as log:
         child = subprocess.Popen(
             host.manager.as_app(argv),
             stdin=subprocess.DEVNULL,
@@ -63,13 +64,14 @@ def run_command(host: Host, step: RunCommand) -> str:
                 text = line.decode(errors="replace")
                 tail.append(f"| {text}")
                 host.emit({"event": "output", "command": step.command, "text": text})
-        except NoneventError:
+            status = child.wait(timeout=STOP_LIMIT)
+        except BaseException:
+            # Also a full disk: the way back must not meet a migration that still goes on.
             if host.manager.as_app(argv) != argv:
                 # They are another user's, to whom no signal of ours gets through.
                 end_left_behind(host)
             _end(child)
             raise
-        status = child.wait(timeout=STOP_LIMIT)
     if status:
         raise CommandFailed(
             f"`{step.command}` ended with status {status}",

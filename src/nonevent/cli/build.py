@@ -10,6 +10,7 @@ import click
 
 from nonevent.cli.command import Command, common
 from nonevent.cli.output import size
+from nonevent.cli.setup import check_host
 from nonevent.config.reference import annotated
 
 if TYPE_CHECKING:
@@ -52,11 +53,17 @@ def _commit(path: Path) -> str:
     return "git init && git add . && git commit -m 'First commit'"
 
 
-@click.command()
+@click.command(short_help="Say what is wrong with the configuration, or with a host.")
+@click.argument("environment", required=False)
 @click.option("--keys", is_flag=True, help="Print every key with its default and its meaning.")
+@click.option("--as", "as_user", default="", help="Log in on the host as this user, e.g. root.")
 @common
-def check(command: Command, keys: bool) -> None:
-    """Read the configuration and say what is wrong with it."""
+def check(command: Command, environment: str | None, keys: bool, as_user: str) -> None:
+    """Read the configuration and say what is wrong with it; with ENVIRONMENT, look at its host.
+
+    Nothing is changed. What is not as a deploy needs it is named with what mends it, and the exit
+    status is 1.
+    """
     if keys:
         command.output.data(annotated())
         return
@@ -64,6 +71,8 @@ def check(command: Command, keys: bool) -> None:
     services = ", ".join(f"{each.name} ({each.kind})" for each in app.services)
     command.output.event("checked", app=app.app, services=[each.name for each in app.services])
     command.output.line("", f"the configuration of {app.app} is right: {services}")
+    if environment:
+        check_host(command, environment, as_user)
 
 
 @click.command(short_help="Build an artifact from a commit.")

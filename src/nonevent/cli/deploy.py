@@ -169,6 +169,8 @@ def _conclude(command: Command, task: Task, outcome: Outcome, commit: str) -> No
 
 def _url(environment: Environment) -> str:
     """Where the release is reached; on a host elsewhere, loopback is that host's own."""
+    if environment.proxy != "none" and environment.domains:
+        return f"http://{environment.domains[0]}"
     if environment.port is None:
         return f"on {environment.hosts[0]}" if environment.hosts else ""
     url = f"http://{environment.address}:{environment.port}"

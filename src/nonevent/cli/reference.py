@@ -32,6 +32,7 @@ _GROUPS = (
     ("A project and its artifacts", ("init", "check", "build", "verify")),
     ("Looking", ("plan", "status", "releases", "logs")),
     ("Changing what runs", ("deploy", "rollback", "start", "stop", "prune", "lock", "unlock")),
+    ("A host, once", ("setup",)),
     ("Within a release", ("run", "shell")),
     ("To try it", ("demo",)),
 )
@@ -91,6 +92,9 @@ EVENTS: dict[str, tuple[str, str]] = {
     "log": ("log text", "a line of `logs`, and the instance that wrote it"),
     "locked": ("reason", "`lock` locked the environment"),
     "unlocked": ("by reason since", "`unlock` unlocked it; no keys where it was not locked"),
+    "finding": ("what found mend", "`check` of a host: one thing, and what mends it"),
+    "state": ("state diff", "`setup`: something that was not so, and is now, or would be"),
+    "set-up": ("changed check", "the last event of `setup`"),
     "error": (
         "code message context hint exit_status",
         "the last event of a command that failed; `code` is stable, see [errors](errors.md)",

@@ -19,6 +19,8 @@ _KINDS = tuple(kind.value for kind in Kind)
 _ONE_OF_KINDS = "one of " + ", ".join(_KINDS)
 RESERVED = ("front", "keeper", "release", "supervisor", "supervisord")
 """Programs, sockets and logs of our own are called so."""
+_WORKER_STOP_LIMIT = 3600.0
+"""Seconds: a task that is killed in the middle is lost, and a deploy waits for none."""
 _ONLY = {"health": Kind.WEB, "drain_limit": Kind.WEB, "schedule": Kind.TIMER}
 
 
@@ -60,6 +62,7 @@ def _services(table: Table) -> Iterator[Service]:
 def _service(name: str, table: Table) -> Service:
     standard = Service(name=name, kind=Kind.WEB, command="")
     kind = _kind(name, table)
+    stop_limit = _WORKER_STOP_LIMIT if kind is Kind.WORKER else standard.stop_limit
     service = Service(
         name=name,
         kind=kind or Kind.WEB,
@@ -67,7 +70,7 @@ def _service(name: str, table: Table) -> Service:
         health=_health(table),
         drain_limit=table.seconds("drain_limit", standard.drain_limit),
         stop_signal=_signal(table, standard.stop_signal),
-        stop_limit=table.seconds("stop_limit", standard.stop_limit),
+        stop_limit=table.seconds("stop_limit", stop_limit),
         schedule=_schedule(table, kind),
         env=read_env(table),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,10 +23,12 @@ def for_app(request: h11.Request, *, peer: bytes, local: bytes) -> Pairs:
     """The headers that the app gets for a request.
 
     ``peer`` is the client's address, ``local`` the address it reached. X-Forwarded-For is
-    appended to; X-Forwarded-Proto and -Host are kept where a proxy in front has set them, since
-    only it knows, and set otherwise. Host stays as the client wrote it.
+    appended to; X-Forwarded-Proto and -Host are kept where a proxy on this machine has set them,
+    since only it knows, and set otherwise: a visitor from elsewhere could claim anything. Host
+    stays as the client wrote it.
     """
-    found = {name: value for name, value in request.headers if name in FORWARDED}
+    trusted = _is_loopback(peer)
+    found = {name: value for name, value in request.headers if trusted and name in FORWARDED}
     host = _value(request, b"host") or local
     chunked = is_chunked(request)
     passed = _end_to_end(request, drop_length=chunked)
@@ -44,6 +47,14 @@ def for_app(request: h11.Request, *, peer: bytes, local: bytes) -> Pairs:
     else:
         headers += [(b"Connection", b"upgrade"), (b"Upgrade", protocol)]
     return headers
+
+
+def _is_loopback(peer: bytes) -> bool:
+    """Whether an address is this machine's own; one of IPv4 may be written in IPv6."""
+    try:
+        return ip_address(peer.decode().removeprefix("::ffff:")).is_loopback
+    except ValueError:
+        return False
 
 
 def for_client(response: h11.Response | h11.InformationalResponse, *, close: bool) -> Pairs:

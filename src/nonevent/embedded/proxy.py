@@ -19,6 +19,8 @@ from nonevent.embedded.stream import Stream
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.002, 0.05
 """Seconds between two attempts to connect: doubled from the first to the longest."""
+UNAVAILABLE = "the app does not answer; its operator finds the cause in the log of the front"
+"""All that a visitor is told: paths and causes are for the log."""
 
 
 class Proxy:
@@ -73,7 +75,7 @@ class Proxy:
             await self._refuse(client, 408, "the request did not arrive in time")
         except AppFailed as error:
             say(f"{self.to}: {error}")
-            await self._refuse(client, error.status, f"{self.to}: {error}")
+            await self._refuse(client, error.status, UNAVAILABLE)
         except ClientGone:
             pass
         return False
