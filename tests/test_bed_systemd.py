@@ -146,7 +146,7 @@ def test_setup_shows_makes_and_then_has_nothing_to_do(app1: Host, shop: Sandbox)
     assert "nonevent setup production" in refused.stderr
     shown = shop.type(*SETUP, "--check").must(0).stdout
     assert "user shop" in shown
-    assert "proxy_pass http://unix:/srv/shop/run/web.sock:;" in shown
+    assert "proxy_pass http://unix:/srv/shop/run/front.sock:;" in shown
     assert app1.run(("test", "-e", ROOT), check=False).returncode == 1
     assert shop.type(*SETUP).must(0).stdout == shown
     assert "nothing to do" in shop.type(*SETUP).must(0).stdout

@@ -73,8 +73,8 @@ class Simulated:
                 assert brought
                 host = self.noted((Event.STAGED, number), artifact=brought.digest)
                 return host.changed(manifests=(*facts.manifests, (number, brought)))
-            case HoldPort(address=address, port=port, service=service):
-                return self.changed(front=(address, port, service))
+            case HoldPort(address=address, port=port):
+                return self.changed(front=(address, port))
             case Keep():
                 return self.changed(keeper=True)
             case Boot(instance=instance):

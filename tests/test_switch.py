@@ -26,11 +26,15 @@ def layout(tmp_path: Path) -> Layout:
 
 def test_links_name_their_instances_and_no_other_is_left(layout: Layout) -> None:
     """A service that is gone has no link; others name what they are told, by a relative name."""
-    switch.point_links(layout, (WEB, API))
+    switch.point_links(layout, (WEB, API), API)
     assert switch.links(layout) == (("api", API), ("web", WEB))
     assert os.readlink(layout.link("api")) == "api-2.3.sock"
-    switch.point_links(layout, (WEB,))
+    assert os.readlink(layout.door) == "api-2.3.sock"
+    switch.point_links(layout, (WEB,), WEB)
     assert switch.links(layout) == (("web", WEB),)
+    assert os.readlink(layout.door) == f"{WEB}.sock"
+    switch.point_links(layout, (), None)
+    assert not layout.door.is_symlink()
 
 
 def test_current_and_previous_follow_each_other(layout: Layout) -> None:

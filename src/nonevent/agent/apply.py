@@ -18,9 +18,9 @@ from nonevent.agent.command import end_left_behind
 from nonevent.agent.logs import EVIDENCE
 from nonevent.agent.plan import back, plan
 from nonevent.agent.steps import foresee, take
-from nonevent.errors import Interrupted, NeedsPerson, NoneventError, WentBack
+from nonevent.errors import Interrupted, NeedsPerson, NoneventError, UsageError, WentBack
 from nonevent.model.ledger import Event, Line, State
-from nonevent.model.plan import Dismiss, RunCommand, Step, step_as_dict
+from nonevent.model.plan import Dismiss, HoldPort, RunCommand, Step, step_as_dict
 from nonevent.model.want import Start, Want
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def apply(host: Host, want: Want) -> Plan:
     if not isinstance(want.goal, Start):
         # What a person locked is the release: after a reboot it may start all the same.
         lock.refuse_if_locked(host.layout, want.environment)
-    recover(host)
+    refuse_other(host.layout, want.environment, app=want.app)
+    recover_or_say(host)
     decided = decide(host, want)
     host.emit(
         {
@@ -127,8 +128,8 @@ def _failed(host: Host, error: NoneventError, want: Want, decided: Plan, written
     and is tidied by the next command.
     """
     if host.confirmed:
-        host.note(f"release {decided.release} serves, but tidying up failed: {error.message}")
-        written.close("done")
+        # The journal stays open: whoever recovers it goes forward from here.
+        _unfinished(host, error, want, decided)
         return
     switched = host.switched
     with _even_if_full(host):
@@ -159,6 +160,21 @@ def _failed(host: Host, error: NoneventError, want: Want, decided: Plan, written
     error.context = context
     error.hint = _hint(error, want, decided)
     raise error
+
+
+def _unfinished(host: Host, error: NoneventError, want: Want, decided: Plan) -> None:
+    """Say what could not be done after the release counted as serving.
+
+    Raises:
+        NeedsPerson: nobody holds the app's port.
+    """
+    text = f"release {decided.release} serves, but tidying up failed: {error.message}"
+    moved = any(isinstance(step, HoldPort) for step in decided.steps)
+    if moved and facts.front(host.layout, host.manager) != (want.address, want.port):
+        raise NeedsPerson(
+            text, context=error.context, hint=f"nonevent start {want.environment}"
+        ) from error
+    host.note(text)
 
 
 def _hint(error: NoneventError, want: Want, decided: Plan) -> str:
@@ -201,8 +217,12 @@ def go_back(host: Host, want: Want, written: Journal) -> None:
     """
     host.going_back = True
     found = facts.gather(host.layout, host.manager)
-    switched = journal.read(written.path).switched
-    steps = back(found, switched=switched, address=want.address, port=want.port)
+    story = journal.read(written.path)
+    address, port = want.address, want.port
+    if found.front and story.release != found.history.current:
+        # The port that a failed release came with is not for the one that serves.
+        address, port = found.front
+    steps = back(found, switched=story.switched, address=address, port=port)
     if host.inside:
         steps = tuple(step for step in steps if not isinstance(step, Dismiss))
     carry_out(host, steps, want, written)
@@ -230,6 +250,31 @@ def serving(host: Host, how: str = "serves") -> str:
             f"release {release.number} ({release.commit[:7]}) is the last good one; it is stopped"
         )
     return f"release {release.number} ({release.commit[:7]}) {how}"
+
+
+def refuse_other(layout: Layout, environment: str, *, app: str = "") -> None:
+    """Refuse to work in a folder that belongs to another app or environment.
+
+    Raises:
+        UsageError: naming whose it is.
+    """
+    current = ledger.history(layout).current
+    staged = releases.read(layout, current) if current else None
+    if staged is None:
+        return
+    if staged.environment != environment or app not in {"", staged.manifest.app}:
+        raise UsageError(
+            f"{layout.root} belongs to `{staged.manifest.app}` in `{staged.environment}`",
+            hint=f"give `{environment}` another `root`",
+        )
+
+
+def recover_or_say(host: Host) -> None:
+    """Recover; where that fails, go on: the plan to come is made from what is there."""
+    try:
+        recover(host)
+    except NeedsPerson as error:
+        host.note(error.message)
 
 
 def recover(host: Host) -> Story | None:

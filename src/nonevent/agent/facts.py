@@ -38,6 +38,7 @@ def gather(layout: Layout, manager: ProcessManager) -> Facts:
         current_link=release.current(layout),
         front=_front(observed),
         keeper=_runs(observed, "keeper"),
+        in_use=_in_use(layout),
         orphans=_orphans(layout, history, dict(manifests)),
     )
 
@@ -72,25 +73,27 @@ def _runs(observed: tuple[Observed, ...], name: str) -> bool:
 
 def held_ports(layout: Layout, manager: ProcessManager) -> set[int]:
     """The ports that fronts of this app hold, also one that its process manager left behind."""
-    return {port for _, (_, port, _) in _fronts(manager.observe(layout))}
+    return {port for _, (_, port) in _fronts(manager.observe(layout))}
 
 
-def _front(observed: tuple[Observed, ...]) -> tuple[str, int, str] | None:
-    """Address, port and service of the front that runs and is managed."""
+def front(layout: Layout, manager: ProcessManager) -> tuple[str, int] | None:
+    """Address and port of the front that runs and is managed."""
+    return _front(manager.observe(layout))
+
+
+def _front(observed: tuple[Observed, ...]) -> tuple[str, int] | None:
     managed = {RunState.RUNNING, RunState.STARTING}
     return next((front for state, front in _fronts(observed) if state in managed), None)
 
 
-def _fronts(observed: tuple[Observed, ...]) -> Iterator[tuple[RunState, tuple[str, int, str]]]:
-    """Address, port and service of each front, from its command line: what really runs."""
+def _fronts(observed: tuple[Observed, ...]) -> Iterator[tuple[RunState, tuple[str, int]]]:
+    """Address and port of each front, from its command line: what really runs."""
     for each in observed:
         if each.name == "front" and each.pid:
             words = kernel.arguments(each.pid)
             with contextlib.suppress(ValueError, IndexError):
-                address, port, link = (
-                    words[words.index(option) + 1] for option in ("--address", "--port", "--to")
-                )
-                yield each.state, (address, int(port), Path(link).stem)
+                address, port = (words[words.index(name) + 1] for name in ("--address", "--port"))
+                yield each.state, (address, int(port))
 
 
 def _managed(observed: tuple[Observed, ...]) -> dict[InstanceId, Instance]:
@@ -138,6 +141,14 @@ def _is_mine(pid: int) -> bool:
         return os.stat(f"/proc/{pid}").st_uid == os.getuid()  # noqa: PTH116
     except OSError:
         return False
+
+
+def _in_use(layout: Layout) -> frozenset[int]:
+    """The releases that processes of this app were started for, whatever they are."""
+    found = (kernel.environment(each.pid) for each in kernel.processes())
+    mine = (values for values in found if values.get("NONEVENT_ROOT") == str(layout.root))
+    numbers = (values.get("NONEVENT_RELEASE", "") for values in mine)
+    return frozenset(int(number) for number in numbers if number.isdigit())
 
 
 def _orphans(layout: Layout, history: History, manifests: dict[int, Manifest]) -> tuple[str, ...]:

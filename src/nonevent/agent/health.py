@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from nonevent.agent import kernel, probe, proof, release, running
+from nonevent.agent import facts, kernel, probe, proof, release, running
 from nonevent.errors import BootFailed, ProbeFailed, ProofFailed, ReleaseUnknown
 from nonevent.model.instance import Instance, InstanceId, RunState
 from nonevent.model.service import Kind
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from nonevent.agent.host import Host
     from nonevent.agent.release import Staged
     from nonevent.model.service import Service
-    from nonevent.model.want import Want
 
 STEADY_LIMIT = 30.0
 """Seconds within which a worker must be up for good."""
@@ -133,8 +132,10 @@ def _is_itself(host: Host, instance: Instance) -> bool:
     return bool(seen) and seen[0].instance == name
 
 
-def watch(host: Host, instances: tuple[InstanceId, ...], want: Want) -> str:
+def watch(host: Host, instances: tuple[InstanceId, ...]) -> str:
     """See that everything stays well for a while after the switch, also through the front door.
+
+    The door is the port that the front holds now; a new port is taken only by a good release.
 
     Raises:
         BootFailed: an instance ended, or was started again.
@@ -144,9 +145,10 @@ def watch(host: Host, instances: tuple[InstanceId, ...], want: Want) -> str:
     webs = [each for each in instances if known[each][1].kind is Kind.WEB]
     limit = max((known[each][1].health.watch for each in webs), default=0.0)
     first = {each: _must_live(host, each).pid for each in instances}
+    door = facts.front(host.layout, host.manager)
     deadline = time.monotonic() + limit
     while True:
-        complaints = [(each, _look(host, each, known[each], want)) for each in webs]
+        complaints = [(each, _look(host, each, known[each], door)) for each in webs]
         # A death comes first: what was answered meanwhile only follows from it.
         if any(complaint for _, complaint in complaints):
             host.pause()
@@ -163,14 +165,16 @@ def watch(host: Host, instances: tuple[InstanceId, ...], want: Want) -> str:
         host.pause(0.1)
 
 
-def _look(host: Host, web: InstanceId, known: tuple[Staged, Service], want: Want) -> str:
+def _look(
+    host: Host, web: InstanceId, known: tuple[Staged, Service], door: tuple[str, int] | None
+) -> str:
     """What is wrong with the answers that visitors get now, or nothing."""
     staged, service = known
     names = probe.names_of(staged.number, staged.manifest)
     answer = probe.probe_socket(host.layout.link(web.service), service.health)
     complaint = answer.complaint(names)
-    if not complaint and want.port and service == staged.manifest.public:
-        answer = probe.probe_port(want.address, want.port, service.health)
+    if not complaint and door and service == staged.manifest.public:
+        answer = probe.probe_port(*door, service.health)
         complaint = answer.complaint(names)
     return complaint
 

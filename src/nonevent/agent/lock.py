@@ -11,7 +11,7 @@ import json
 import os
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING
 
 from nonevent.agent import durable
@@ -94,6 +94,15 @@ def held(layout: Layout, note: Note, *, patience: float = 2.0) -> Iterator[None]
             yield
         finally:
             os.ftruncate(file.fileno(), 0)
+
+
+def renote(layout: Layout, more: str) -> None:
+    """Say more of what the holder of the lock does; the caller is the holder."""
+    with layout.lock.open("r+b") as file:
+        note = _read_note(file.read())
+        file.seek(0)
+        file.truncate()
+        file.write(replace(note, reason=f"{note.reason}; {more}").encoded())
 
 
 def _taken(file: IO[bytes]) -> bool:

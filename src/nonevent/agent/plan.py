@@ -193,10 +193,9 @@ def _hold(
     manifest: Manifest, facts: Facts, *, address: str, port: int | None
 ) -> tuple[HoldPort, ...]:
     """An app without a web service needs no port."""
-    public = manifest.public
-    if port is None or public is None or facts.front == (address, port, public.name):
+    if port is None or manifest.public is None or facts.front == (address, port):
         return ()
-    return (HoldPort(address, port, public.name),)
+    return (HoldPort(address, port),)
 
 
 def _cast(number: int, manifest: Manifest, facts: Facts) -> _Cast:
@@ -282,9 +281,23 @@ def back(
         leave = tuple(Halt(each.id) for each in facts.instances if each.alive)
         return (*links, *leave, *((Dismiss(),) if facts.keeper or facts.front else ()))
     steps = converge(current, manifest, facts, address=address, port=port)
-    if switched:
-        return steps
-    return tuple(Halt(step.instance) if isinstance(step, Drain) else step for step in steps)
+    booted = {step.instance for step in steps if isinstance(step, Boot)}
+    return tuple(
+        Halt(step.instance) if isinstance(step, Drain) and not switched else step
+        for step in steps
+        if not _is_exam(step, booted)
+    )
+
+
+def _is_exam(step: Step, booted: set[InstanceId]) -> bool:
+    """What served until now is gone back to without an exam: it may fail for the same reason."""
+    match step:
+        case Watch():
+            return True
+        case Probe(instance=instance):
+            return instance not in booted
+        case _:
+            return False
 
 
 def _stop(facts: Facts) -> tuple[Step, ...]:
@@ -303,7 +316,7 @@ def prune(want: Want, facts: Facts, current: int | None) -> tuple[Remove, ...]:
     Good releases are kept in a number of ``want.keep``, failed and left ones in a smaller one.
     """
     running = {each.id.release for each in facts.instances if each.alive}
-    needed = running | {current, facts.history.current, facts.history.previous}
+    needed = running | facts.in_use | {current, facts.history.current, facts.history.previous}
     on_disk = [each for each in reversed(facts.history.releases) if each.on_disk]
     beside = [each for each in on_disk if each.number != current]
     good = [each.number for each in beside if each.state in {State.GOOD, State.CURRENT}]

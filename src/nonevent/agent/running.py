@@ -40,8 +40,6 @@ def boot(host: Host, instance: InstanceId) -> str:
     service = service_of(layout, instance)
     history = ledger.history(layout)
     switch.make_run(layout)
-    with contextlib.suppress(FileNotFoundError):
-        layout.socket(str(instance)).unlink()
     port = _free_port() if service.uses_port else 0
     argv = (
         *agent_command(),
@@ -117,6 +115,9 @@ def drain(host: Host, instance: InstanceId) -> str:
             quiet_since = now
         if now - quiet_since >= QUIET or now - began >= limit:
             break
+        if host.confirmed and host.interrupted():
+            # It may be wanted back in a moment, and then is one rename away.
+            return "left to the host, which goes on waiting"
         host.pause()
     halt(host, instance)
     if open_connections == 1:

@@ -150,7 +150,8 @@ def _begin(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG00
     server.stack.enter_context(lock.held(server.layout, note))
     if not table.flag("through_lock", default=False):
         lock.refuse_if_locked(server.layout, environment)
-    applying.recover(server.host())
+    applying.refuse_other(server.layout, environment)
+    applying.recover_or_say(server.host())
     layers.clean_incoming(server.layout)
     return {"ledger": ledger.history(server.layout).lines}
 

@@ -8,7 +8,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, assert_never
 
-from nonevent.agent import facts, ledger, release, running, switch
+from nonevent.agent import facts, ledger, lock, release, running, switch
 from nonevent.agent.command import run_command
 from nonevent.agent.health import probe_until_healthy, steady, watch
 from nonevent.agent.layers import clean_incoming
@@ -72,7 +72,7 @@ def take(host: Host, step: Step, want: Want) -> str:  # noqa: C901, PLR0911, PLR
         case Switch():
             return _switch(host, step)
         case Watch(instances=instances):
-            return watch(host, instances, want)
+            return watch(host, instances)
         case Confirm():
             return _confirm(host, step, want)
         case Drain(instance=instance):
@@ -166,7 +166,7 @@ def _hold_port(host: Host, step: HoldPort) -> str:
             *agent_command(),
             "front",
             *("--address", step.address, "--port", str(step.port)),
-            *("--to", str(host.layout.link(step.service))),
+            *("--to", str(host.layout.door)),
         ),
         log=host.layout.log("front"),
         stop_limit=PORT_LIMIT,
@@ -213,9 +213,12 @@ def _keep(host: Host) -> str:
 
 
 def _switch(host: Host, step: Switch) -> str:
-    if step.links:
+    if step.links or switch.links(host.layout):
         host.switched = not host.going_back
-    switch.point_links(host.layout, step.links)
+    staged = release.read(host.layout, step.release or 0)
+    public = staged.manifest.public if staged else None
+    door = next((each for each in step.links if public and each.service == public.name), None)
+    switch.point_links(host.layout, step.links, door)
     switch.point_current(host.layout, step.release)
     return ""
 
@@ -227,13 +230,14 @@ def _confirm(host: Host, step: Confirm, want: Want) -> str:
         lines.append(_line(Event.LEFT, step.left, want))
     ledger.append(host.layout, *lines)
     host.confirmed = True
+    lock.renote(host.layout, "its release serves already; Ctrl-C there leaves the rest to the host")
     return ""
 
 
 def _dismiss(host: Host) -> str:
     if not host.inside:
         host.manager.dismiss(host.layout)
-        switch.point_links(host.layout, ())
+        switch.point_links(host.layout, (), None)
         if not host.layout.run.is_relative_to(host.layout.root):
             shutil.rmtree(host.layout.run, ignore_errors=True)
     return ""

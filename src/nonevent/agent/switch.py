@@ -43,11 +43,11 @@ def make_run(layout: Layout) -> None:
 
 
 def links(layout: Layout) -> tuple[tuple[str, InstanceId], ...]:
-    """Per web service, the instance that its link names."""
+    """Per web service, the instance that its link names; the door is no service's."""
     found: list[tuple[str, InstanceId]] = []
     with contextlib.suppress(FileNotFoundError):
         for path in sorted(layout.run.iterdir()):
-            if path.suffix == ".sock" and path.is_symlink():
+            if path.suffix == ".sock" and path.is_symlink() and path != layout.door:
                 target = os.readlink(path).removesuffix(".sock")
                 instance = read_instance_id(target)
                 if instance:
@@ -55,11 +55,21 @@ def links(layout: Layout) -> tuple[tuple[str, InstanceId], ...]:
     return tuple(found)
 
 
-def point_links(layout: Layout, instances: tuple[InstanceId, ...]) -> None:
-    """Each web service's link names its instance, and no other link is left."""
+def point_links(
+    layout: Layout, instances: tuple[InstanceId, ...], public: InstanceId | None
+) -> None:
+    """Each web service's link names its instance, the door the public one; no other is left.
+
+    The door is moved by the same kind of rename, so that a port leads on without a gap also where
+    another service becomes the public one.
+    """
     make_run(layout)
     for instance in instances:
         durable.point(layout.link(instance.service), f"{instance}.sock")
+    if public:
+        durable.point(layout.door, f"{public}.sock")
+    else:
+        layout.door.unlink(missing_ok=True)
     wanted = {instance.service for instance in instances}
     for service, _ in links(layout):
         if service not in wanted:

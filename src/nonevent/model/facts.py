@@ -24,10 +24,12 @@ class Facts:
     """Per web service, the instance that its socket link names."""
     current_link: int | None = None
     """The release that the link ``current`` names."""
-    front: tuple[str, int, str] | None = None
-    """Address and port that the embedded front holds, and the service it leads to."""
+    front: tuple[str, int] | None = None
+    """Address and port that the embedded front holds."""
     keeper: bool = False
     """Whether the keeper runs."""
+    in_use: frozenset[int] = frozenset()
+    """The releases that any process runs: instances, timers, a shell."""
     orphans: tuple[str, ...] = ()
     """Layers, config versions and the like that nothing refers to."""
 

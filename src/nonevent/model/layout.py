@@ -127,6 +127,11 @@ class Layout:
         """The link that names the socket which serves."""
         return self.run / f"{service}.sock"
 
+    @property
+    def door(self) -> Path:
+        """The link that names the socket which the app's port leads to."""
+        return self.run / "front.sock"
+
     def log(self, name: str) -> Path:
         """The log of an instance, or of a timer."""
         return self.logs / f"{name}.log"

@@ -33,11 +33,10 @@ class RunCommand:
 
 @dataclass(frozen=True, slots=True)
 class HoldPort:
-    """The embedded front holds the app's TCP port, and leads to a service's link."""
+    """The embedded front holds the app's TCP port."""
 
     address: str
     port: int
-    service: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ server {{
     location / {{
         # Without an upstream block nginx keeps no connection open to a release. The socket is a
         # link: whichever release it names at that moment gets the request.
-        proxy_pass http://unix:{root}/run/{web}.sock:;
+        proxy_pass http://unix:{root}/run/front.sock:;
         proxy_http_version 1.1;
         proxy_set_header Host $http_host;
         proxy_set_header X-Real-IP $remote_addr;
@@ -60,5 +60,4 @@ def site(place: Place) -> str:
         domains=" ".join(place.domains),
         static=_STATIC.format(root=place.root) if place.static else "",
         root=place.root,
-        web=place.web,
     )
