@@ -16,7 +16,7 @@ from bed.wait import until
 from sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from bed import Bed, Host
@@ -84,6 +84,25 @@ while not (data / "finish").exists():
     time.sleep(0.05)
 (data / f"finished-{release}").touch()
 """
+TICK = """
+import os, pathlib, sys, time
+data = pathlib.Path(sys.argv[1])
+try:
+    (data / "ticking").mkdir()
+except FileExistsError:
+    (data / "overlap").touch()
+time.sleep(1.2)
+(data / "ticking").rmdir()
+with (data / "ticks").open("a") as file:
+    file.write(os.environ["NONEVENT_RELEASE"] + "\\n")
+print("ticked", flush=True)
+"""
+TIMER = """
+[services.tick]
+kind = "timer"
+command = "python tick.py {data}"
+schedule = "every 1s"
+"""
 SETUP = ("setup", "production", "--as", "root")
 
 
@@ -127,7 +146,8 @@ def instances(host: Host) -> list[str]:
 def load(bed: Bed, host: Host) -> Iterator[dict[str, Any]]:
     """Constant load from within the hosts' network; filled with the report at the end."""
     argv = (*bed.entry, sys.executable, "-m", "nonevent.testing.load",
-            f"http://{host.address}", "--rate", "40", "--mix", "fast=2,upload=1", "--json")  # fmt: skip
+            f"http://{host.address}", "--rate", "40", "--mix", "fast=2,upload=1",
+            "--json")  # fmt: skip
     report: dict[str, Any] = {}
     child = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     try:
@@ -276,3 +296,110 @@ def test_a_new_service_asks_for_setup_and_finishes_its_task(app1: Host, shop: Sa
     finished = ("test", "-e", f"{ROOT}/data/finished-{old}")
     until(lambda: app1.run(finished, check=False).returncode == 0, seconds=20, what="the task")
     until(lambda: len(instances(app1)) == 2, seconds=20, what="the old worker to be gone")
+
+
+def test_what_is_cut_off_in_a_deploy_goes_back(bed: Bed, app1: Host, shop: Sandbox) -> None:
+    """Power cut, or the agent killed, while a release boots: the one that served does, alone."""
+    serving = sorted(instances(app1))
+    shop.shop("import time\ntime.sleep(20)\n", "Boot slowly")
+
+    def broken(what: Callable[[], object]) -> None:
+        with shop.start("deploy", "production") as child:
+            until(lambda: len(instances(app1)) == 3, seconds=30, what="the new release to boot")
+            what()
+            assert child.wait(timeout=60)
+        until_answers(bed, app1, r"b'version six\n'")
+        until(lambda: len(instances(app1)) == 2, seconds=30, what="the new release to be gone")
+
+    def agent_killed() -> None:
+        pids = app1.run(("pgrep", "-u", "deploy", "-f", "serve --root /srv/shop")).stdout.split()
+        app1.run(("kill", "-KILL", *pids))
+
+    broken(agent_killed)
+    assert sorted(instances(app1)) == serving
+
+    def power_cut() -> None:
+        app1.power_cut()
+        app1.boot()
+
+    broken(power_cut)
+    shop.says("version seven")
+    shop.type("deploy", "production").must(0)
+    assert get(bed, app1) == r"b'version seven\n'"
+
+
+def test_commands_and_timers_run_as_the_app(app1: Host, shop: Sandbox) -> None:
+    """A release command and a timer write data as the app's user; a timer never overlaps itself."""
+    config = shop.config(before='release = ["touch {data}/migrated"]\n', after=TIMER)
+    shop.commit({**config, "tick.py": TICK}, "Tick")
+    shop.type(*SETUP).must(0)
+    shop.type("deploy", "production").must(0)
+    stat = app1.run(("stat", "-c", "%U:%G", f"{ROOT}/data/migrated")).stdout
+    assert stat == "shop:shop\n"
+    ticks = ("cat", f"{ROOT}/data/ticks")
+    until(lambda: app1.run(ticks, check=False).stdout.count("\n") > 2, seconds=30, what="ticks")
+    assert app1.run(("test", "-e", f"{ROOT}/data/overlap"), check=False).returncode == 1
+    assert "tick | ticked" in shop.type("logs", "production", "--service", "tick").must(0).stdout
+    shop.type("stop", "production").must(0)
+    shop.type("start", "production").must(0)
+
+
+def test_a_broken_proxy_is_not_reloaded(bed: Bed, app1: Host, shop: Sandbox) -> None:
+    """Where nginx refuses its configuration, its site stays as it was, and nginx as it runs."""
+    site = "/etc/nginx/conf.d/shop.conf"
+    before = app1.read(site)
+    app1.put("/etc/nginx/conf.d/other.conf", "this is nonsense;\n")
+    config = shop.config()["nonevent.toml"].replace("domains = [", 'domains = ["new.test", ')
+    shop.commit({"nonevent.toml": config}, "Add a domain")
+    refused = shop.type(*SETUP).must(1)
+    assert "other.conf" in refused.stdout + refused.stderr
+    assert app1.read(site) == before
+    assert get(bed, app1) == r"b'version seven\n'"
+    app1.run(("rm", "/etc/nginx/conf.d/other.conf"))
+    shop.type(*SETUP).must(0)
+    assert "new.test" in app1.read(site)
+
+
+@pytest.mark.usefixtures("app1")
+def test_two_apps_do_not_see_each_other(bed: Bed, cache: Path) -> None:
+    """Another app's user reads no file of this one, reaches no socket, and sees no process."""
+    blog = Sandbox(cache, inside="blog")
+    try:
+        blog.environ["NONEVENT_SSH"] = f"ssh -F {bed.ssh_config}"
+        config = blog.config(after=PRODUCTION.format(address="blog.test"))["nonevent.toml"]
+        blog.commit({"nonevent.toml": config.replace('"shop"', '"blog"')}, "Be a blog")
+        blog.type(*SETUP).must(0)
+        blog.type("deploy", "production").must(0)
+        script = (
+            "import os, socket\n"
+            "for act in (lambda: os.listdir('/srv/shop'), lambda: open('/srv/shop/ledger.jsonl'),\n"
+            "            lambda: socket.socket(1).connect('/srv/shop/run/front.sock')):\n"
+            "    try:\n        act()\n"
+            "    except PermissionError:\n        print('refused')\n"
+        )
+        ran = blog.type("run", "production", "--", "python", "-c", script).must(0)
+        assert ran.stdout.split() == ["refused"] * 3
+    finally:
+        blog.end()
+
+
+def test_the_files_can_be_had_for_others_to_install(shop: Sandbox, tmp_path: Path) -> None:
+    """`--emit` writes the units, the rule for sudo and the commands, and touches no host."""
+    folder = tmp_path / "out"
+    shop.type("setup", "production", "--emit", str(folder)).must(0)
+    unit = (folder / "files/etc/systemd/system/shop.web@.service").read_text()
+    assert "ProtectSystem=strict" in unit
+    script = (folder / "setup.sh").read_text()
+    assert "useradd --system" in script
+    assert subprocess.run(("sh", "-n", str(folder / "setup.sh")), check=True).returncode == 0
+
+
+def test_check_says_what_is_missing(bed: Bed, shop: Sandbox) -> None:
+    """A host that is set up passes; a fresh one is told what to type; nothing is changed there."""
+    assert "set up     yes" in shop.type("check", "production").must(0).stdout
+    fresh = bed.host("app2")
+    other = shop.config(after='[environments.other]\nhosts = ["app2"]\n')
+    shop.commit(other, "Add another host")
+    refused = shop.type("check", "other").must(1)
+    assert "set up     no  -> nonevent setup other" in refused.stdout
+    assert fresh.run(("test", "-e", ROOT), check=False).returncode == 1

@@ -20,6 +20,7 @@ from nonevent.agent.tools import AGENT, folder
 from nonevent.agent.units import KEEPER, TOLD, unit
 from nonevent.errors import BootFailed, HostUnfit
 from nonevent.model.instance import RunState
+from nonevent.model.service import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -55,6 +56,12 @@ class Systemd:
         Raises:
             HostUnfit: with what is missing.
         """
+        for service in manifest.services:
+            if service.uses_port and service.kind is Kind.WEB:
+                raise HostUnfit(
+                    f"{service.name} listens on a port, and units listen on sockets",
+                    hint=f"use {{socket}} in the command of {service.name}",
+                )
         found = survey.record(self.app)
         hint = f"nonevent setup {self.environment}"
         if found is None:
