@@ -168,7 +168,8 @@ def test_setup_shows_makes_and_then_has_nothing_to_do(app1: Host, shop: Sandbox)
     assert "user shop" in shown
     assert "proxy_pass http://unix:/srv/shop/run/front.sock:;" in shown
     assert app1.run(("test", "-e", ROOT), check=False).returncode == 1
-    assert shop.type(*SETUP).must(0).stdout == shown
+    words = [line for line in shown.splitlines() if not line.startswith("      ")]
+    assert shop.type(*SETUP).must(0).stdout.splitlines() == words
     assert "nothing to do" in shop.type(*SETUP).must(0).stdout
 
 

@@ -94,7 +94,8 @@ def _make_true(work: Work, state: State) -> None:
         return
     work.changed += 1
     words, _, diff = found.partition("\n")
-    work.say(words, diff)
+    # A person who looks first wants to read it all; afterwards it stands on the host.
+    work.say(words, diff if work.check else "")
     if isinstance(state, Member | File) and state.after:
         work.needed.add(state.after)
     if work.check:
