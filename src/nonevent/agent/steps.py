@@ -207,6 +207,7 @@ def _keep(host: Host) -> str:
         name="keeper",
         argv=(*agent_command(), "keeper", "--root", str(host.layout.root)),
         log=host.layout.log("keeper"),
+        stop_limit=running.TIMER_LIMIT + running.GRACE,
     )
     host.manager.start(host.layout, program)
     return ""
