@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nonevent.agent import switch
+from nonevent.agent.process import supervisor
 from nonevent.errors import HostUnfit
 from nonevent.model.instance import InstanceId
 from nonevent.model.layout import SUN_PATH, Layout
@@ -72,8 +73,9 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, hostile: str) -> N
     else:
         deep.run.symlink_to(tmp_path)
     try:
-        with pytest.raises(HostUnfit, match="not a folder of this user alone"):
-            switch.make_run(deep)
+        for act in (switch.make_run, switch.check_run, supervisor.observe):
+            with pytest.raises(HostUnfit, match="not a folder of this user alone"):
+                act(deep)
     finally:
         if hostile == "open":
             deep.run.rmdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
+from io import FileIO
 from typing import TYPE_CHECKING
 
 from nonevent.model.instance import read_instance_id
@@ -55,6 +56,17 @@ class _Tail:
             return
         *lines, self.rest = (self.rest + data).split(b"\n")
         yield from (line.decode(errors="replace") for line in lines)
+
+
+def make(layout: Layout) -> None:
+    """The folder of logs is there, and not for every user of the machine."""
+    layout.logs.mkdir(exist_ok=True)
+    layout.logs.chmod(0o750)
+
+
+def private(path: Path, mode: str) -> FileIO:
+    """Open a log to write, unbuffered, so that what was said is there after any crash."""
+    return FileIO(path, mode, opener=lambda name, flags: os.open(name, flags, 0o640))
 
 
 def chosen(layout: Layout, asked: Asked) -> tuple[Path, ...]:

@@ -8,35 +8,43 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from typing import TYPE_CHECKING
 
-from nonevent.agent import durable
-from nonevent.errors import HostUnfit
+from nonevent.agent import durable, folder
 from nonevent.model.instance import InstanceId, read_instance_id
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nonevent.model.layout import Layout
+
+
+_OTHERWISE = "deploy from a folder with a shorter name"
 
 
 def make_run(layout: Layout) -> None:
     """The folder of the sockets is there, and nobody else's.
 
-    Where it lies in /tmp, another user may have been there first.
-
     Raises:
         HostUnfit: it belongs to somebody else, or others may write to it.
     """
-    for folder in (layout.run.parent, layout.run):
-        if folder == layout.root:
-            continue
-        folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-            raise HostUnfit(
-                f"{folder} is not a folder of this user alone, so no socket can lie there",
-                hint=f"remove {folder}, or deploy from a folder with a shorter name",
-            )
+    for each in _run_folders(layout):
+        folder.make(each, otherwise=_OTHERWISE)
+
+
+def check_run(layout: Layout) -> None:
+    """The folder of the sockets is nobody else's, so neither is what answers there.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        HostUnfit: it belongs to somebody else, or others may write to it.
+    """
+    for each in _run_folders(layout):
+        folder.check(each, otherwise=_OTHERWISE)
+
+
+def _run_folders(layout: Layout) -> tuple[Path, ...]:
+    return tuple(each for each in (layout.run.parent, layout.run) if each != layout.root)
 
 
 def links(layout: Layout) -> tuple[tuple[str, InstanceId], ...]:
