@@ -128,6 +128,7 @@ def _stage(host: Host, step: Stage, want: Want) -> str:
         manifest=goal.manifest,
     )
     release.stage(host.layout, staged)
+    lock.lay_aside(host.layout)
     return ""
 
 
@@ -273,4 +274,5 @@ def _remove(host: Host, step: Remove) -> str:
     orphans = facts.gather(layout, host.manager).orphans
     for name in orphans:
         release.remove_tree(layout.root / name)
+    lock.lay_aside(layout)
     return f"{len(orphans)} removed" if orphans else ""
