@@ -296,6 +296,34 @@ def test_a_deploy_heals_after_the_process_manager_was_killed(host: TinyHost) -> 
     assert not (host.layout.data / "overlap").exists()
 
 
+STUBBORN = """
+import os, signal, time
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(2), os._exit(0)))
+while True:
+    signal.pause()
+"""
+
+
+def test_a_process_manager_that_is_ending_is_waited_for(host: TinyHost) -> None:
+    """While one still ends what it runs, no second one is started beside it."""
+    host.deploy(parcel("c", files={"worker.py": STUBBORN}))
+    os.kill(int((host.layout.run / "supervisord.pid").read_text()), signal.SIGTERM)
+    host.carry_out(Start())
+    until(lambda: is_whole(host, 2), within=WITHIN)
+    host.deploy(B)
+    until(lambda: is_whole(host, 3), within=WITHIN)
+
+
+def test_logs_are_not_for_every_user(host: TinyHost) -> None:
+    """What an app says may be personal: neither the folder nor a file in it is for others."""
+    modes = [
+        host.layout.logs.stat().st_mode,
+        *(p.stat().st_mode for p in host.layout.logs.iterdir()),
+    ]
+    assert len(modes) > 4
+    assert not [oct(mode) for mode in modes if mode & 0o007]
+
+
 def test_start_after_a_power_cut_runs_what_the_ledger_says(host: TinyHost) -> None:
     """Nothing runs after a power cut in the middle of a deploy; ``start`` brings the old back."""
     with suppress(ProtocolBroken, OSError):

@@ -83,6 +83,21 @@ def test_files_are_immutable(layout: Layout) -> None:
     assert modes == {"app/a.py": 0o444, "app/run": 0o555}
 
 
+def test_folders_are_immutable(layout: Layout, tmp_path: Path) -> None:
+    """Nothing can be put beside a layer's files, where each release that shares it would see it."""
+    deps = Layer(name="deps", entries=(file("lib/a.py", b""),))
+    bring(layout, deps, b"")
+    folder = layout.layer(deps.ref.id)
+    for interpreter in ("one", "two"):
+        layers.point_python(layout, deps.ref, tmp_path / interpreter)
+        assert os.readlink(folder / "bin" / "python") == str(tmp_path / interpreter)
+    modes = {place: (folder / place).stat().st_mode & 0o7777 for place, _, _ in os.walk(folder)}
+    assert set(modes.values()) == {0o555}
+    assert len(modes) == 3
+    layers.remove_tree(folder)
+    assert left(layout) == []
+
+
 def test_an_empty_layer_is_a_layer(layout: Layout) -> None:
     """A project without dependencies has a layer without files."""
     empty = Layer(name="deps", entries=())

@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from test_agent_layers import small_disk
 
-from nonevent.agent import lock
+from nonevent.agent import durable, lock
 from nonevent.errors import Busy
 from nonevent.model.layout import Layout
 
@@ -115,6 +116,43 @@ def test_a_long_reason_is_shown(layout: Layout) -> None:
         lock.held(layout, MINE, patience=0),
     ):
         pytest.fail("two hold the lock")
+
+
+def test_the_lock_is_for_this_user_alone(layout: Layout) -> None:
+    """Whoever can read a file can lock it; one of an older version is closed too."""
+    layout.lock.touch(0o644)
+    with lock.held(layout, NOTE):
+        assert layout.lock.stat().st_mode & 0o7777 == 0o600
+
+
+def test_a_full_disk_does_not_keep_the_lock_from_anybody(tmp_path: Path) -> None:
+    """On a full disk the lock is held, and the reserve makes room for the ledger's line."""
+    with small_disk(tmp_path / "disk", "40m") as disk:
+        layout = Layout(disk)
+        layout.lock.touch()
+        lock.lay_aside(layout)
+        assert layout.reserve.stat().st_size == lock.RESERVE
+        with suppress(OSError), (disk / "other").open("wb", 0) as other:
+            while other.write(bytes(4096)):
+                pass
+        with pytest.raises(OSError, match="No space"):
+            durable.append(layout.ledger, "a line\n")
+        with lock.held(layout, NOTE):
+            durable.append(layout.ledger, "a line\n" * 1000)
+            lock.lay_aside(layout)
+            assert not layout.reserve.exists(), "there is no room for it now"
+        (disk / "other").unlink()
+        lock.lay_aside(layout)
+        assert layout.reserve.exists()
+
+
+def test_of_two_persons_who_lock_one_wins(layout: Layout) -> None:
+    """The second cannot replace the first one's lock, however close they come."""
+    lock.set_person(layout, NOTE)
+    with pytest.raises(FileExistsError):
+        lock.set_person(layout, MINE)
+    assert lock.person(layout) == NOTE
+    assert [path.name for path in layout.root.iterdir()] == ["locked.json"]
 
 
 def test_a_persons_lock_lasts_until_it_is_taken_away(layout: Layout) -> None:

@@ -5,13 +5,32 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import pytest
 from tiny import SERVICES, TinyHost, parcel
 
 from nonevent.agent import ledger, release
+from nonevent.errors import UsageError
 from nonevent.model.want import Prune
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def test_nothing_changes_without_the_lock(tmp_path: Path) -> None:
+    """A client that did not begin cannot bring, set or apply anything; it can still look."""
+    host = TinyHost(tmp_path)
+    artifact = parcel("a")
+    settings: dict[str, object] = {"request": "configure", "settings": {"A": "1"}, "secrets": {}}
+    with host.connect() as connection:
+        for act in (
+            lambda: host.bring(connection, artifact),
+            lambda: connection.request(settings),
+            lambda: host.apply(connection, host.want(Prune())),
+        ):
+            with pytest.raises(UsageError, match="`begin` must come first"):
+                act()
+        assert connection.request({**settings, "check": True})["config"] == 1
+    assert sorted(os.listdir(host.layout.root)) == ["tools"]
 
 
 def test_what_is_pruned_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from tiny import parcel
 
-from nonevent.agent import layers, release
+from nonevent.agent import layers, ledger, release
 from nonevent.errors import FormatInvalid
 from nonevent.model.layout import Layout
+from nonevent.model.ledger import Event, Line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +79,7 @@ def test_a_release_without_its_layer_is_not_made(layout: Layout) -> None:
     """Nothing half-made is left where the files are missing."""
     app = PARCEL.manifest.layer("app")
     assert app
-    release.remove_tree(layout.layer(app.id))
+    layers.remove_tree(layout.layer(app.id))
     with pytest.raises(FileNotFoundError):
         release.stage(layout, staged(1))
     assert os.listdir(layout.releases) == []
@@ -91,3 +93,16 @@ def test_what_a_crash_left_is_cleaned_up(layout: Layout) -> None:
     (layout.releases / ".gone-0" / "app").chmod(0o500)
     release.clean(layout)
     assert os.listdir(layout.releases) == ["1"]
+
+
+def test_what_the_ledger_calls_removed_is_removed(layout: Layout) -> None:
+    """A power cut between the ledger's line and the removal leaves no folder for good."""
+    for number in (1, 2):
+        line = Line(number=0, time=ledger.now(), event=Event.STAGED, release=number)
+        line = replace(line, artifact=PARCEL.manifest.digest, commit=PARCEL.manifest.commit)
+        ledger.append(layout, line)
+        release.stage(layout, staged(number))
+    removed = Line(number=0, time=ledger.now(), event=Event.REMOVED, release=1)
+    ledger.append(layout, removed)
+    release.clean(layout)
+    assert release.numbers(layout) == (2,)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nonevent.agent import switch
+from nonevent.agent.process import supervisor
 from nonevent.errors import HostUnfit
 from nonevent.model.instance import InstanceId
 from nonevent.model.layout import SUN_PATH, Layout
@@ -53,7 +54,7 @@ def test_sockets_of_a_deep_folder_lie_in_a_short_one(tmp_path: Path) -> None:
     deep.root.mkdir()
     switch.make_run(deep)
     try:
-        assert len(os.fsencode(deep.socket("x" * 32 + "-99999-99.relay"))) <= SUN_PATH
+        assert len(os.fsencode(deep.socket("x" * 32 + "-99999-99"))) <= SUN_PATH
         assert deep.run.stat().st_mode & 0o7777 == 0o700
         assert deep.run != Layout(tmp_path / ("y" * 100)).run
     finally:
@@ -72,8 +73,9 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, hostile: str) -> N
     else:
         deep.run.symlink_to(tmp_path)
     try:
-        with pytest.raises(HostUnfit, match="not a folder of this user alone"):
-            switch.make_run(deep)
+        for act in (switch.make_run, switch.check_run, supervisor.observe):
+            with pytest.raises(HostUnfit, match="not a folder of this user alone"):
+                act(deep)
     finally:
         if hostile == "open":
             deep.run.rmdir()

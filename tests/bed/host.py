@@ -94,6 +94,7 @@ class Host:
         """End every process at once. The disk keeps what was written, synced or not."""
         cgroup.kill(self._cgroups)
         cgroup.remove(self._cgroups)
+        self.claim.network.drop(self._device)
 
     def shutdown(self) -> None:
         """Switch it off in order, as ``poweroff`` does."""

@@ -82,6 +82,11 @@ class Network:
         """Put a link back on the bridge."""
         command("ip", "-n", self.name, "link", "set", device, "master", self.bridge, "arp", "on")
 
+    def drop(self, device: str) -> None:
+        """Remove a link, if it is there: the kernel takes its time over one whose host has died."""
+        with suppress(RuntimeError):
+            command("ip", "-n", self.name, "link", "delete", device)
+
     def extend(self, number: int) -> str:
         """Add a link whose one end is on the bridge, and return the name of the other."""
         far, near = f"far{number}", f"near{number}"
@@ -93,8 +98,7 @@ class Network:
 
     def retract(self, number: int) -> None:
         """Remove what ``extend`` added, if it is there."""
-        with suppress(RuntimeError):
-            command("ip", "-n", self.name, "link", "delete", f"far{number}")
+        self.drop(f"far{number}")
 
     def connect(self, address: str, port: int, *, timeout: float = 5.0) -> socket.socket:
         """Connect to a host from inside the namespace; the caller stays where it is.

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from nonevent.agent import kernel, launch, ledger
+from nonevent.agent import kernel, launch, ledger, logs
 from nonevent.agent.logs import EVIDENCE
 from nonevent.agent.tools import agent_command
 from nonevent.errors import CommandFailed
@@ -47,10 +47,9 @@ def run_command(host: Host, step: RunCommand) -> str:
         "--",
         *launch.words(layout, step.command, step.release),
     )
-    layout.logs.mkdir(exist_ok=True)
+    logs.make(layout)
     tail: deque[str] = deque(maxlen=EVIDENCE)
-    # Unbuffered: where the agent is killed, what the command said is there.
-    with layout.log(f"release-{step.release}").open("ab", buffering=0) as log:
+    with logs.private(layout.log(f"release-{step.release}"), "ab") as log:
         child = subprocess.Popen(
             host.manager.as_app(argv),
             stdin=subprocess.DEVNULL,

@@ -124,6 +124,8 @@ class Incoming:
                     path = self.folder / entry.path
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.symlink_to(entry.target)
+            for place, _, _ in os.walk(self.folder):
+                os.chmod(place, 0o555)  # noqa: PTH101, S103
             durable.sync_filesystem(self.folder)
         final = self.layout.layer(self.ref.id)
         if final.is_dir():
@@ -138,7 +140,7 @@ class Incoming:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_tree(self.folder)
 
 
 def _write_all(descriptor: int, data: memoryview) -> None:
@@ -181,7 +183,7 @@ def receive(layout: Layout, ref: LayerRef, file_list: bytes) -> Incoming:
         raise ArtifactInvalid(f"the file list of {ref.id} has other files than the manifest says")
     layout.layers.mkdir(parents=True, exist_ok=True)
     folder = layout.layers / f".incoming-{ref.id}-{os.getpid()}"
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_tree(folder)
     folder.mkdir()
     room = os.statvfs(folder)
     if room.f_bavail * room.f_frsize < ref.size + ROOM or 0 < room.f_favail < ref.files * 2:
@@ -196,7 +198,15 @@ def clean_incoming(layout: Layout) -> None:
     with contextlib.suppress(FileNotFoundError):
         for path in layout.layers.iterdir():
             if path.name.startswith(".incoming-") and not _is_alive(path.name):
-                shutil.rmtree(path, ignore_errors=True)
+                remove_tree(path)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder whose folders may not be written to."""
+    for place, _, _ in os.walk(folder):
+        with contextlib.suppress(OSError):
+            os.chmod(place, 0o700)  # noqa: PTH101
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_alive(name: str) -> bool:
@@ -209,10 +219,23 @@ def point_python(layout: Layout, ref: LayerRef, interpreter: Path) -> None:
 
     ``bin/python`` is the one thing in a layer that belongs to the host.
     """
-    binaries = layout.layer(ref.id) / "bin"
-    binaries.mkdir(exist_ok=True)
-    wanted = {"python": str(interpreter), "python3": "python"}
-    for name, target in wanted.items():
-        link = binaries / name
-        if not link.is_symlink() or os.readlink(link) != target:
-            durable.point(link, target)
+    folder = layout.layer(ref.id)
+    binaries = folder / "bin"
+    if not binaries.is_dir():
+        with _writable(folder):
+            binaries.mkdir()
+    with _writable(binaries):
+        for name, target in (("python", str(interpreter)), ("python3", "python")):
+            link = binaries / name
+            if not link.is_symlink() or os.readlink(link) != target:
+                durable.point(link, target)
+
+
+@contextlib.contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Let a folder of a layer be written for a moment; at all other times nobody may."""
+    folder.chmod(0o755)
+    try:
+        yield
+    finally:
+        folder.chmod(0o555)

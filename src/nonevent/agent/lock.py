@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from nonevent.model.layout import Layout
     from nonevent.model.parse import Table
 
+RESERVE = 2**20
+"""Bytes: enough for the ledger and the journal of a way back."""
+ROOM = 16 * RESERVE
+"""Bytes that must be free for the reserve to be laid aside."""
 NOTE_LIMIT = 2**20
 """Bytes of a note that are read."""
 
@@ -76,20 +80,23 @@ def _read_note(text: bytes) -> Note:
 def held(layout: Layout, note: Note, *, patience: float = 2.0) -> Iterator[None]:
     """Hold the kernel lock for the length of a block.
 
-    It is tried for ``patience`` seconds: the keeper holds it for moments.
+    It is tried for ``patience`` seconds: the keeper holds it for moments. On a full disk the
+    reserve is given up, so that going back, stopping and pruning can be written down.
 
     Raises:
         Busy: another process holds it.
     """
     deadline = time.monotonic() + patience
-    descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o600)
+    # Whoever may read the file may lock it, flock(2).
+    os.fchmod(descriptor, 0o600)
     with os.fdopen(descriptor, "rb+") as file:
         while not _taken(file):
             if time.monotonic() >= deadline:
                 raise _busy(_read_note(os.pread(file.fileno(), NOTE_LIMIT, 0)))
             time.sleep(0.05)
-        file.truncate()
-        os.pwrite(file.fileno(), note.encoded(), 0)
+        if not _written(file, note) or _free(layout) < RESERVE:
+            layout.reserve.unlink(missing_ok=True)
         try:
             yield
         finally:
@@ -100,9 +107,30 @@ def renote(layout: Layout, more: str) -> None:
     """Say more of what the holder of the lock does; the caller is the holder."""
     with layout.lock.open("r+b") as file:
         note = _read_note(file.read())
-        file.seek(0)
-        file.truncate()
-        file.write(replace(note, reason=f"{note.reason}; {more}").encoded())
+        _written(file, replace(note, reason=f"{note.reason}; {more}"))
+
+
+def _written(file: IO[bytes], note: Note) -> bool:
+    """Whether there was room for the note; it only explains, so that all goes on without it."""
+    try:
+        os.ftruncate(file.fileno(), 0)
+        os.pwrite(file.fileno(), note.encoded(), 0)
+    except OSError:
+        return False
+    return True
+
+
+def _free(layout: Layout) -> int:
+    room = os.statvfs(layout.root)
+    return room.f_bavail * room.f_frsize
+
+
+def lay_aside(layout: Layout) -> None:
+    """Lay the reserve aside where it is not there and there is room."""
+    if not layout.reserve.exists() and _free(layout) >= ROOM:
+        with suppress(OSError):
+            # No zeros: some filesystems keep nothing for them.
+            durable.write(layout.reserve, os.urandom(RESERVE), mode=0o600)
 
 
 def _taken(file: IO[bytes]) -> bool:
@@ -145,8 +173,19 @@ def refuse_if_locked(layout: Layout, environment: str) -> None:
 
 
 def set_person(layout: Layout, note: Note) -> None:
-    """Lock the environment until :func:`clear_person`."""
-    durable.write(layout.locked, note.encoded())
+    """Lock the environment until :func:`clear_person`.
+
+    Raises:
+        FileExistsError: somebody was faster.
+    """
+    beside = layout.locked.with_name(f".{layout.locked.name}.{os.getpid()}")
+    durable.write(beside, note.encoded())
+    try:
+        # Unlike rename(2), link(2) replaces nothing.
+        os.link(beside, layout.locked)
+    finally:
+        beside.unlink()
+    durable.sync_folder(layout.root)
 
 
 def clear_person(layout: Layout) -> Note | None:

@@ -6,6 +6,7 @@ import os
 import re
 import time
 from dataclasses import dataclass, field
+from io import FileIO
 from typing import TYPE_CHECKING
 
 from nonevent.model.instance import read_instance_id
@@ -22,6 +23,7 @@ CHUNK = 2**20
 EVIDENCE = 30
 """Lines of a log that an error shows."""
 _ERROR = re.compile(r"[\w.]*(Error|Exception)\b(: |$)")
+"""The last line of a traceback, e.g. ``ModuleNotFoundError: No module named 'shop'``."""
 OWN = ("front", "keeper", "supervisord")
 """Logs that are shown only when they are asked for by name."""
 
@@ -59,6 +61,17 @@ class _Tail:
             return
         *lines, self.rest = (self.rest + data).split(b"\n")
         yield from (line.decode(errors="replace") for line in lines)
+
+
+def make(layout: Layout) -> None:
+    """The folder of logs is there, and not for every user of the machine."""
+    layout.logs.mkdir(exist_ok=True)
+    layout.logs.chmod(0o750)
+
+
+def private(path: Path, mode: str) -> FileIO:
+    """Open a log to write, unbuffered, so that what was said is there after any crash."""
+    return FileIO(path, mode, opener=lambda name, flags: os.open(name, flags, 0o640))
 
 
 def chosen(layout: Layout, asked: Asked) -> tuple[Path, ...]:

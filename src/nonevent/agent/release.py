@@ -10,7 +10,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nonevent.agent import durable, interpreter, layers
+from nonevent.agent import durable, interpreter, layers, ledger
 from nonevent.model.manifest import Manifest, manifest_from
 from nonevent.model.parse import parse_json
 
@@ -99,7 +99,7 @@ def stage(layout: Layout, staged: Staged) -> None:
     layout.data.mkdir(exist_ok=True)
     layout.releases.mkdir(exist_ok=True)
     partial = layout.releases / f".partial-{staged.number}"
-    remove_tree(partial)
+    layers.remove_tree(partial)
     try:
         _link_tree(layout.layer(app.id), partial)
         partial.chmod(0o755)
@@ -110,7 +110,7 @@ def stage(layout: Layout, staged: Staged) -> None:
         durable.write(partial / _FILE, staged.encoded())
         partial.rename(layout.release(staged.number))
     except OSError as error:
-        remove_tree(partial)
+        layers.remove_tree(partial)
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EMLINK}:
             raise layers.disk_full(layout.root) from error
         raise
@@ -167,15 +167,11 @@ def clean(layout: Layout) -> None:
     """Remove folders that were half made or half removed. The caller holds the lock."""
     for pattern in (".partial-*", ".gone-*"):
         for folder in layout.releases.glob(pattern):
-            remove_tree(folder)
-
-
-def remove_tree(folder: Path) -> None:
-    """Remove a folder whose folders may not be written to."""
-    for place, _, _ in os.walk(folder):
-        with contextlib.suppress(OSError):
-            os.chmod(place, 0o700)  # noqa: PTH101
-    shutil.rmtree(folder, ignore_errors=True)
+            layers.remove_tree(folder)
+    # Cut off between the ledger's line and the removal.
+    for gone in ledger.history(layout).releases:
+        if not gone.on_disk:
+            layers.remove_tree(layout.release(gone.number))
 
 
 def current(layout: Layout) -> int | None:

@@ -14,6 +14,7 @@ from nonevent.agent.host import Host, signal_number
 from nonevent.agent.process.base import Program
 from nonevent.agent.tools import agent_command
 from nonevent.errors import BootFailed
+from nonevent.model.instance import RunState
 from nonevent.model.service import Kind, Service
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ QUIET = 0.3
 """Seconds without a connection after which a socket counts as drained."""
 GRACE = 15.0
 """Seconds beyond a service's own stop limit until it must be gone."""
-"""The last line of a traceback, e.g. ``ModuleNotFoundError: No module named 'shop'``."""
+TIMER_LIMIT = 3600.0
+"""Seconds: what a timer's stop limit counts at most; the keeper, which waits for it, has more."""
 
 
 def service_of(layout: Layout, instance: InstanceId) -> Service:
@@ -138,7 +140,7 @@ def _ask_to_stop(host: Host, instance: InstanceId) -> None:
 
 def _lost(host: Host, instance: InstanceId) -> int:
     found = seen(host, instance)
-    return found.pid if found and found.state.value == "lost" else 0
+    return found.pid if found and found.state is RunState.LOST else 0
 
 
 def _wait_until_ended(host: Host, instance: InstanceId) -> None:
@@ -149,7 +151,7 @@ def _wait_until_ended(host: Host, instance: InstanceId) -> None:
         if found is None or not found.alive:
             break
         now = time.monotonic()
-        if now > deadline and found.state.value == "lost":
+        if now > deadline and found.state is RunState.LOST:
             _kill_tree(found.pid)
         if now > deadline + GRACE:
             raise BootFailed(

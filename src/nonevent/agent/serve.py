@@ -62,6 +62,8 @@ class Server:
     gone: threading.Event = field(default_factory=threading.Event)
     stack: ExitStack = field(default_factory=ExitStack)
     by: str = ""
+    locked: bool = False
+    """Whether this connection holds the lock, without which it changes nothing."""
 
     def emit(self, event: dict[str, object]) -> None:
         """Send an event; where nobody listens any more, the work goes on all the same."""
@@ -91,10 +93,18 @@ def serve(layout: Layout, channel: Channel, manager: ProcessManager) -> None:
     threading.Thread(target=_read, args=(server,), daemon=True).start()
     with server.stack:
         while True:
-            frame = server.requests.get(timeout=IDLE_LIMIT)
+            frame = _next(server)
             if frame is None:
                 return
             _answer(server, frame)
+
+
+def _next(server: Server) -> Frame | None:
+    """The next request; None at the end, also of one who was silent for too long."""
+    try:
+        return server.requests.get(timeout=IDLE_LIMIT)
+    except queue.Empty:
+        return None
 
 
 def _read(server: Server) -> None:
@@ -153,7 +163,18 @@ def _begin(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG00
     applying.refuse_other(server.layout, environment)
     applying.recover_or_say(server.host())
     layers.clean_incoming(server.layout)
+    server.locked = True
     return {"ledger": ledger.history(server.layout).lines}
+
+
+def _must_hold_lock(server: Server) -> None:
+    """Refuse to change anything for a client that did not begin.
+
+    Raises:
+        UsageError: it did not.
+    """
+    if not server.locked:
+        raise UsageError("this request changes the host, so `begin` must come first")
 
 
 def _fit(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
@@ -186,6 +207,7 @@ def _stow(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
 
 def _receive(server: Server, table: Table, frame: Frame) -> object:
     """A layer: its list in this frame, its files in ``data`` frames, an empty one at the end."""
+    _must_hold_lock(server)
     incoming = layers.receive(server.layout, _ref(table.table("layer", required=True)), frame.body)
     try:
         while True:
@@ -201,7 +223,7 @@ def _receive(server: Server, table: Table, frame: Frame) -> object:
 
 
 def _next_data(server: Server) -> bytes:
-    following = server.requests.get(timeout=IDLE_LIMIT)
+    following = _next(server)
     if following is None:
         # The end is there for the loop too, which would wait for it.
         server.requests.put(None)
@@ -217,6 +239,8 @@ def _configure(server: Server, table: Table, frame: Frame) -> object:  # noqa: A
     """Settings and secrets of the environment; their version numbers."""
     settings, secrets = dict(table.pairs("settings")), dict(table.pairs("secrets"))
     check = table.flag("check", default=False)
+    if not check:
+        _must_hold_lock(server)
     return {
         "config": variables.keep_config(server.layout, settings, check=check),
         "secrets": variables.keep_secrets(server.layout, secrets, check=check),
@@ -224,6 +248,7 @@ def _configure(server: Server, table: Table, frame: Frame) -> object:  # noqa: A
 
 
 def _apply(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
+    _must_hold_lock(server)
     want = _want(table)
     decided = applying.apply(server.host(), want)
     return {"release": decided.release, "changed": bool(decided.steps)}
@@ -268,8 +293,12 @@ def _logs(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
 def _lock(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
     note = lock.Note(by=server.by, reason=table.text("reason"), since=ledger.now())
     before = lock.person(server.layout)
-    lock.refuse_if_locked(server.layout, table.text("environment"))
-    lock.set_person(server.layout, note)
+    environment = table.text("environment")
+    lock.refuse_if_locked(server.layout, environment)
+    try:
+        lock.set_person(server.layout, note)
+    except FileExistsError:
+        lock.refuse_if_locked(server.layout, environment)
     return {"locked": before is None}
 
 

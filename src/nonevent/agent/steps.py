@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, assert_never
 from nonevent.agent import facts, ledger, lock, release, running, switch
 from nonevent.agent.command import run_command
 from nonevent.agent.health import probe_until_healthy, steady, watch
-from nonevent.agent.layers import clean_incoming
+from nonevent.agent.layers import clean_incoming, remove_tree
 from nonevent.agent.process.base import Program
 from nonevent.agent.tools import agent_command
 from nonevent.errors import BootFailed, PortTaken
@@ -128,6 +128,7 @@ def _stage(host: Host, step: Stage, want: Want) -> str:
         manifest=goal.manifest,
     )
     release.stage(host.layout, staged)
+    lock.lay_aside(host.layout)
     return ""
 
 
@@ -207,6 +208,7 @@ def _keep(host: Host) -> str:
         name="keeper",
         argv=(*agent_command(), "keeper", "--root", str(host.layout.root)),
         log=host.layout.log("keeper"),
+        stop_limit=running.TIMER_LIMIT + running.GRACE,
     )
     host.manager.start(host.layout, program)
     return ""
@@ -250,8 +252,9 @@ def _note_stopped(host: Host, want: Want) -> str:
 
 
 def _remove(host: Host, step: Remove) -> str:
-    """Each release in the ledger first: files without a line are tidied, never the reverse."""
+    """Each release in the ledger first: :func:`release.clean` removes what it calls removed."""
     layout = host.layout
+    release.clean(layout)
     clean_incoming(layout)
     for number in step.releases:
         own = release.own_files(layout, number)
@@ -264,12 +267,13 @@ def _remove(host: Host, step: Remove) -> str:
         gone = layout.releases / f".gone-{number}"
         with contextlib.suppress(FileNotFoundError):
             layout.release(number).rename(gone)
-        release.remove_tree(gone)
+        remove_tree(gone)
         # Of all turns, rotated ones, and those of relays.
         for pattern in (f"*-{number}.log*", f"*-{number}.*.log*"):
             for log in layout.logs.glob(pattern):
                 log.unlink(missing_ok=True)
     orphans = facts.gather(layout, host.manager).orphans
     for name in orphans:
-        release.remove_tree(layout.root / name)
+        remove_tree(layout.root / name)
+    lock.lay_aside(layout)
     return f"{len(orphans)} removed" if orphans else ""

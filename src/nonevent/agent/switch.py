@@ -11,35 +11,56 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from nonevent.agent import durable
-from nonevent.errors import HostUnfit
+from nonevent.agent import durable, folder
 from nonevent.model.instance import InstanceId, read_instance_id
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nonevent.model.layout import Layout
+
+
+_OTHERWISE = "deploy from a folder with a shorter name"
 
 
 def make_run(layout: Layout) -> None:
     """The folder of the sockets is there, and nobody else's.
 
-    Where it lies in /tmp, another user may have been there first. In a root that `setup` has made,
-    the app's user may write to it as well: there it belongs to their group.
-
     Raises:
         HostUnfit: it belongs to somebody else, or others may write to it.
     """
-    for folder in (layout.run.parent, layout.run):
-        if folder == layout.root:
-            continue
-        folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-        if folder.parent == layout.root and found.st_mode & stat.S_ISGID:
-            continue
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-            raise HostUnfit(
-                f"{folder} is not a folder of this user alone, so no socket can lie there",
-                hint=f"remove {folder}, or deploy from a folder with a shorter name",
-            )
+    for each in _run_folders(layout):
+        folder.make(each, otherwise=_OTHERWISE)
+
+
+def check_run(layout: Layout) -> None:
+    """The folder of the sockets is nobody else's, so neither is what answers there.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        HostUnfit: it belongs to somebody else, or others may write to it.
+    """
+    for each in _run_folders(layout):
+        folder.check(each, otherwise=_OTHERWISE)
+
+
+def _run_folders(layout: Layout) -> tuple[Path, ...]:
+    """The folders that must be ours alone.
+
+    In a root that `setup` has made, the app's user may write to `run` as well: it is their group's.
+    """
+    if layout.run.parent == layout.root and _is_shared(layout.run):
+        return ()
+    return tuple(each for each in (layout.run.parent, layout.run) if each != layout.root)
+
+
+def _is_shared(run: Path) -> bool:
+    try:
+        found = run.lstat()
+    except FileNotFoundError:
+        return False
+    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+    return bool(ours and found.st_mode & stat.S_ISGID and not found.st_mode & 0o002)
 
 
 def links(layout: Layout) -> tuple[tuple[str, InstanceId], ...]:

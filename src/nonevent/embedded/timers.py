@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from logging import Formatter, LogRecord
 from logging.handlers import RotatingFileHandler
 from threading import Thread
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from cronsim import CronSim, CronSimError
 
-from nonevent.agent import ledger, release
+from nonevent.agent import kernel, ledger, release, running
+from nonevent.agent.host import signal_number
 from nonevent.agent.process.supervisor import LOG_BYTES, LOGS_KEPT
 from nonevent.agent.tools import agent_command
 from nonevent.model.parse import duration
@@ -28,7 +29,31 @@ if TYPE_CHECKING:
     from nonevent.model.layout import Layout
     from nonevent.model.service import Service
 
-END_LIMIT = 5.0
+READ_LIMIT = 5.0
+"""Seconds for the last output of a command that has ended."""
+
+
+class _Local(tzinfo):
+    """The machine's own time, summer and winter; ``datetime.astimezone()`` knows one offset only.
+
+    With it, cronsim does as Debian's cron does: what is due in the hour that a spring night leaves
+    out runs right after it, and what is due in the hour that an autumn night has twice runs once.
+    """
+
+    def utcoffset(self, when: datetime | None) -> timedelta | None:
+        return when.replace(tzinfo=None).astimezone().utcoffset() if when else None
+
+    def dst(self, when: datetime | None) -> timedelta | None:  # noqa: ARG002
+        return None
+
+    def tzname(self, when: datetime | None) -> str:  # noqa: ARG002
+        return "local"
+
+    def fromutc(self, when: datetime) -> datetime:
+        return datetime.fromtimestamp(when.replace(tzinfo=UTC).timestamp()).replace(tzinfo=self)  # noqa: DTZ006
+
+
+_LOCAL = _Local()
 
 
 def next_run(schedule: str, after: float) -> float:
@@ -39,15 +64,17 @@ def next_run(schedule: str, after: float) -> float:
     """
     if schedule.startswith("every "):
         return after + (duration(schedule.removeprefix("every ")) or 60.0)
-    local = datetime.fromtimestamp(after).astimezone()
     try:
-        return next(CronSim(schedule, local)).timestamp()
+        found = CronSim(schedule, datetime.fromtimestamp(after, _LOCAL))
+        # In the second turn of an hour that comes twice, the next one may be in the first.
+        return next(time for each in found if (time := each.timestamp()) > after)
     except (CronSimError, StopIteration):
         return math.inf
 
 
 @dataclass(slots=True)
 class _Running:
+    service: Service
     child: subprocess.Popen[bytes]
     reader: Thread
 
@@ -65,13 +92,14 @@ class Timers:
         staged = self._serving()
         services = staged.manifest.of_kind(Kind.TIMER) if staged else ()
         wanted = {(each.name, each.schedule): each for each in services}
-        self.due = {key: self.due.get(key) or next_run(key[1], now) for key in wanted}
+        # The clock may have been set back since: what was due far ahead is due as it now shows.
+        self.due = {key: min(self.due.get(key, math.inf), next_run(key[1], now)) for key in wanted}
         for name in [name for name, each in self.running.items() if each.child.poll() is not None]:
             self._finish(name)
         for key, service in wanted.items():
             if self.due[key] <= now:
                 self.due[key] = next_run(service.schedule, now)
-                if staged and service.name not in self.running:
+                if staged and service.name not in self.running and not self._left(service.name):
                     self._start(staged, service)
 
     def _serving(self) -> Staged | None:
@@ -98,7 +126,16 @@ class Timers:
         )
         reader = Thread(target=self._copy, args=(service.name, child), daemon=True)
         reader.start()
-        self.running[service.name] = _Running(child, reader)
+        self.running[service.name] = _Running(service, child, reader)
+
+    def _left(self, name: str) -> bool:
+        """Whether a timer still runs that a keeper started which was killed."""
+        mark = {"NONEVENT_ROOT": str(self.layout.root), "NONEVENT_INSTANCE": name}.items()
+        # It leads a session; what it left behind on purpose does not.
+        return any(
+            each.state != "Z" and mark <= kernel.environment(each.pid).items() and _leads(each.pid)
+            for each in kernel.processes()
+        )
 
     def _copy(self, name: str, child: subprocess.Popen[bytes]) -> None:
         """What the command says, into the timer's rotated log."""
@@ -117,15 +154,26 @@ class Timers:
             log.emit(LogRecord(name, 40, "", 0, "%s", (text,), None))
         log.close()
 
-    def _finish(self, name: str, limit: float = END_LIMIT) -> None:
-        self.running.pop(name).reader.join(timeout=limit)
+    def _finish(self, name: str) -> None:
+        self.running.pop(name).reader.join(timeout=READ_LIMIT)
 
     def end(self) -> None:
-        """Tell what runs to end, and make sure of it."""
-        deadline = time.monotonic() + END_LIMIT
+        """Tell what runs to end in its own way, and make sure of it at its own limit."""
+        began = time.monotonic()
         for each in self.running.values():
-            each.child.terminate()
+            each.child.send_signal(signal_number(each.service.stop_signal))
         for name, each in list(self.running.items()):
-            self._finish(name, max(0.0, deadline - time.monotonic()))
+            limit = began + min(each.service.stop_limit, running.TIMER_LIMIT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                each.child.wait(timeout=max(0.0, limit - time.monotonic()))
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(each.child.pid, signal.SIGKILL)
+            self._finish(name)
+
+
+def _leads(pid: int) -> bool:
+    """Whether a process leads a session."""
+    try:
+        return os.getsid(pid) == pid
+    except OSError:
+        return False

@@ -7,11 +7,10 @@
       releases/42/               app/  static  venv -> ../../layers/deps-…  lib  release.json
       layers/  configs/  secrets/
       data/                      what the app writes; survives releases
-      etc/                       -
       run/                       sockets: web-42.sock, web.sock -> web-42.sock
       logs/                      one file per running service of a release, rotated
       tools/                     the agents that were brought along
-      ledger.jsonl  journal/  lock  locked.json
+      ledger.jsonl  journal/  lock  locked.json  reserve
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from pathlib import Path
 
 SUN_PATH = 107
 """Bytes that the name of a Unix socket may have on Linux, unix(7)."""
-LONGEST_SOCKET = len("/" + "x" * 32 + "-99999-99.relay.sock")
+LONGEST_SOCKET = len("/" + "x" * 32 + "-99999-99.sock")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +100,11 @@ class Layout:
     def locked(self) -> Path:
         """There while a person has locked the environment."""
         return self.root / "locked.json"
+
+    @property
+    def reserve(self) -> Path:
+        """Room that is given up when the disk is full, so that the ledger can still be written."""
+        return self.root / "reserve"
 
     @property
     def run(self) -> Path:

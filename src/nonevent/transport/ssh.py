@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nonevent.agent import folder
 from nonevent.errors import HostUnfit, TransportFailed
 from nonevent.transport import zipapp
 from nonevent.transport.child import attach, converse
@@ -141,7 +142,8 @@ class Ssh:
         return attach((*self._ssh(), *terminal, self.host, script))
 
     def _ssh(self) -> tuple[str, ...]:
-        self.controls.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for level in (self.controls.parent, self.controls):
+            folder.make(level, otherwise="set XDG_RUNTIME_DIR")
         options = {
             "ControlMaster": "auto",
             # %C is a hash: the whole stays below the 104 bytes that a socket's name may have.
@@ -243,5 +245,7 @@ def ssh_program(environ: Mapping[str, str]) -> tuple[str, ...]:
 def control_folder(environ: Mapping[str, str]) -> Path:
     """Where master connections have their sockets: short, and for this user alone."""
     runtime = environ.get("XDG_RUNTIME_DIR", "")
-    base = Path(runtime) if runtime else Path(f"/tmp/nonevent-{os.getuid()}")  # noqa: S108
-    return base / "nonevent-ssh"
+    # After su(1) it may be another user's.
+    if runtime and folder.is_own(Path(runtime)):
+        return Path(runtime) / "nonevent-ssh"
+    return Path(f"/tmp/nonevent-{os.getuid()}/nonevent-ssh")  # noqa: S108

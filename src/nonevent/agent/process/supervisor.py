@@ -12,6 +12,7 @@ import contextlib
 import http.client
 import io
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 START_LIMIT = 20.0
 CALL_LIMIT = 10.0
 DISMISS_LIMIT = 60.0
+"""Seconds beyond the longest stop limit of a program."""
+_STOP_LIMIT = re.compile(r"(?m)^stopwaitsecs = (\d+)$")
 LOG_BYTES = 10 * 2**20
 LOGS_KEPT = 3
 _SHUTTING_DOWN = 6
@@ -80,6 +83,7 @@ class _Transport(xmlrpc.client.Transport):
 
 
 def _call(layout: Layout, method: str, *arguments: object) -> Any:  # noqa: ANN401
+    switch.check_run(layout)
     path = str(_socket(layout))
     with xmlrpc.client.ServerProxy("http://localhost", transport=_Transport(path)) as proxy:
         return getattr(proxy.supervisor, method)(*arguments)
@@ -100,11 +104,53 @@ def fit(manifest: Manifest) -> None:
     """It runs whatever a release has: nothing is to be set up before."""
 
 
+def _is_up(layout: Layout) -> bool:
+    """Whether supervisor answers. One that lives and does not is waited for until it has ended.
+
+    Raises:
+        BootFailed: it does neither; a second one beside it would start everything twice.
+    """
+    deadline = time.monotonic() + DISMISS_LIMIT
+    while not _answers(layout):
+        pid = _pid(layout)
+        if not pid:
+            return False
+        if time.monotonic() > deadline:
+            raise BootFailed(
+                f"the embedded process manager, process {pid}, does not answer and has not ended",
+                hint=f"it may wait for a program that it stops; else `kill -9 {pid}`",
+            )
+        time.sleep(0.05)
+    return True
+
+
+def _pid(layout: Layout) -> int:
+    """The supervisor that was started with our configuration, 0 where none lives."""
+    config = str(_config(layout))
+    found = (each.pid for each in kernel.processes() if each.state != "Z")
+    return next((pid for pid in found if config in kernel.arguments(pid)), 0)
+
+
+def _config(layout: Layout) -> Path:
+    return layout.programs / "supervisord.ini"
+
+
+def _shutdown_limit(layout: Layout) -> float:
+    """Seconds until supervisor must have ended once it is told to: it waits for its programs."""
+    limits = (
+        int(found[1])
+        for path in layout.programs.glob("*.conf")
+        if (found := _STOP_LIMIT.search(path.read_text()))
+    )
+    return DISMISS_LIMIT + max(limits, default=0)
+
+
 def observe(layout: Layout) -> tuple[Observed, ...]:
     """All programs that supervisor knows, and those that an earlier one left behind.
 
     Raises:
         BootFailed: supervisor runs and does not answer.
+        HostUnfit: its folder is somebody else's.
     """
     try:
         known = _call(layout, "getAllProcessInfo")
@@ -169,9 +215,9 @@ def start(layout: Layout, program: Program) -> None:
         BootFailed: supervisor does not come up, or cannot start the program.
     """
     layout.programs.mkdir(exist_ok=True)
-    layout.logs.mkdir(exist_ok=True)
+    files.make(layout)
     durable.write(layout.programs / f"{program.name}.conf", _definition(program))
-    if not _answers(layout):
+    if not _is_up(layout):
         _launch(layout)
     try:
         _call(layout, "reloadConfig")
@@ -246,9 +292,9 @@ def _launch(layout: Layout) -> None:
     switch.make_run(layout)
     with contextlib.suppress(FileNotFoundError):
         _socket(layout).unlink()
-    config = layout.programs / "supervisord.ini"
+    config = _config(layout)
     durable.write(config, _main_config(layout))
-    with (layout.logs / "supervisord.out").open("wb") as output:
+    with files.private(layout.logs / "supervisord.out", "wb") as output:
         child = subprocess.Popen(
             (*agent_command(), "supervisord", "--nodaemon", "--configuration", str(config)),
             stdin=subprocess.DEVNULL,
@@ -257,6 +303,8 @@ def _launch(layout: Layout) -> None:
             cwd=layout.root,
             env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
             start_new_session=True,
+            # For the logs: what an app says is not for every user of the machine.
+            umask=0o027,
         )
     deadline = time.monotonic() + START_LIMIT
     while not _answers(layout):
@@ -325,13 +373,11 @@ def forget(layout: Layout, names: tuple[str, ...]) -> None:
 def dismiss(layout: Layout) -> None:
     """End supervisor and whatever it still runs, or left behind."""
     _stop_lost(layout, {each.name for each in observe(layout)})
-    try:
-        pid = int(_call(layout, "getPID"))
+    pid = _pid(layout)
+    with contextlib.suppress(OSError, http.client.HTTPException), _tolerated(_SHUTTING_DOWN):
         _call(layout, "shutdown")
-    except (OSError, http.client.HTTPException):
-        return
-    deadline = time.monotonic() + DISMISS_LIMIT
-    while _lives(pid):
+    deadline = time.monotonic() + _shutdown_limit(layout)
+    while pid and _lives(pid):
         if time.monotonic() > deadline:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,64 @@
+"""The folder of ssh's master connections."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nonevent.errors import HostUnfit, TransportFailed
+from nonevent.transport.ssh import Ssh, control_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def loose() -> Iterator[None]:
+    """New files and folders are writable for the group."""
+    before = os.umask(0o002)
+    yield
+    os.umask(before)
+
+
+def over(controls: Path) -> Ssh:
+    """A host whose ssh fails at once."""
+    return Ssh("nowhere", controls, ("false",), controls)
+
+
+@pytest.mark.usefixtures("loose")
+def test_the_folder_is_private_whatever_the_umask(tmp_path: Path) -> None:
+    """Each level is made for this user alone, and is good enough the next time."""
+    controls = tmp_path / "nonevent-0" / "nonevent-ssh"
+    for _ in range(2):
+        with pytest.raises(TransportFailed):
+            over(controls).connect("eve")
+    modes = {path.stat().st_mode & 0o7777 for path in (controls, controls.parent)}
+    assert modes == {0o700}
+
+
+@pytest.mark.parametrize("level", ["nonevent-0", "nonevent-0/nonevent-ssh"])
+@pytest.mark.parametrize("hostile", ["open", "link", "file"])
+def test_a_folder_that_others_made_is_refused(tmp_path: Path, level: str, hostile: str) -> None:
+    """Whoever can write there could put a socket in ssh's way."""
+    place = tmp_path / level
+    place.parent.mkdir(mode=0o700, exist_ok=True)
+    if hostile == "open":
+        place.mkdir()
+        place.chmod(0o777)
+    elif hostile == "link":
+        (tmp_path / "theirs").mkdir()
+        place.symlink_to(tmp_path / "theirs")
+    else:
+        place.touch()
+    with pytest.raises(HostUnfit, match="not a folder of this user alone"):
+        over(tmp_path / "nonevent-0" / "nonevent-ssh").connect("eve")
+
+
+def test_the_runtime_folder_is_used_where_it_is_ours(tmp_path: Path) -> None:
+    """One that is not there, or not ours, is passed over for one in /tmp."""
+    assert control_folder({"XDG_RUNTIME_DIR": str(tmp_path)}) == tmp_path / "nonevent-ssh"
+    for other in ("", str(tmp_path / "gone"), "/tmp"):
+        assert str(control_folder({"XDG_RUNTIME_DIR": other})).startswith("/tmp/nonevent-")
