@@ -6,6 +6,8 @@ Set up with `nonevent setup`, deployed to by a user without rights, on real Debi
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -198,6 +200,26 @@ def test_what_runs_is_proved_and_can_be_read(shop: Sandbox) -> None:
     script = "import getpass, sys; print(getpass.getuser(), sys.executable); sys.exit(7)"
     ran = shop.type("run", "production", "--", "python", "-c", script).must(7)
     assert ran.stdout.startswith(f"shop {ROOT}/releases/1/")
+
+
+def test_followed_logs_show_a_release_that_comes_later(bed: Bed, app1: Host, shop: Sandbox) -> None:
+    """`logs --follow` began before a release was there, and shows its lines; Ctrl-C ends it."""
+    with shop.start("logs", "production", "--follow", "--lines", "1") as child:
+        assert child.stdout
+        os.set_blocking(child.stdout.fileno(), False)
+        shop.type("rollback", "production", "2").must(0)
+        seen: list[str] = []
+
+        def shown() -> bool:
+            assert child.stdout
+            seen.append(child.stdout.read() or "")
+            return "web-2 | uploaded" in "".join(seen)[-100_000:]
+
+        with load(bed, app1):
+            until(shown, seconds=30, what="a line of release 2")
+        child.send_signal(signal.SIGINT)
+        child.wait(timeout=30)
+    shop.type("rollback", "production", "1").must(0)
 
 
 def test_an_app_is_confined(app1: Host) -> None:

@@ -8,7 +8,7 @@ import select
 import subprocess
 from typing import TYPE_CHECKING
 
-from nonevent.agent.logs import EVIDENCE, Asked, telling
+from nonevent.agent.logs import EVIDENCE, OWN, Asked, telling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,7 +44,17 @@ def matches(app: str, asked: Asked) -> tuple[str, ...]:
 
 
 def lines(app: str, asked: Asked, *, ended: Callable[[], bool] | None) -> Iterator[tuple[str, str]]:
-    """The last lines of the app by time, and those to come until ``ended``, if it is given."""
+    """The last lines of the app by time, and those to come until ``ended``, if it is given.
+
+    Those of our own programs are shown only when they are asked for by name.
+    """
+    found = _lines(app, asked, ended=ended)
+    yield from ((name, text) for name, text in found if name not in OWN or name == asked.service)
+
+
+def _lines(
+    app: str, asked: Asked, *, ended: Callable[[], bool] | None
+) -> Iterator[tuple[str, str]]:
     argv = (
         *("journalctl", "--quiet", "-o", "json", "-n", str(asked.lines)),
         *matches(app, asked),

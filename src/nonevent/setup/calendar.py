@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from nonevent.errors import UsageError
 from nonevent.model.parse import duration
 
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -23,7 +24,13 @@ def calendars(schedule: str) -> tuple[str, ...]:
 
     Where both the day of the month and the day of the week are given, cron means either, see
     crontab(5), and systemd would mean both: hence two events.
+
+    Raises:
+        UsageError: systemd has no words for it.
     """
+    if not re.fullmatch(rf"(?:[0-9*,/ -]|{'|'.join((*_MONTHS, *map(str.lower, _DAYS)))})+",
+                        schedule.lower()):  # fmt: skip
+        raise UsageError(f"a timer of systemd cannot say the schedule {schedule!r}")
     minute, hour, day, month, weekday = schedule.lower().split()
     time = f"{_numbers(hour, 0)}:{_numbers(minute, 0)}:00"
     months = _numbers(month, 1, _MONTHS)

@@ -81,6 +81,7 @@ ExecStart={agent} keeper --root {root} --manager systemd --app {app} --environme
 User={deployer}
 Restart=always
 RestartSec=5
+LogExtraFields=NONEVENT_APP={app} NONEVENT_SERVICE=keeper
 SyslogIdentifier={app}-keeper
 
 [Install]

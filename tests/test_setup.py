@@ -1,0 +1,189 @@
+"""Setting a host up: what is decided, and that root is not led astray while it is done."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nonevent.agent import setup as acting
+from nonevent.agent import units as helper
+from nonevent.agent.process.systemd import lacks, name_of
+from nonevent.config.read import read_app
+from nonevent.errors import HostUnfit, UsageError
+from nonevent.model.service import NAME, Kind, Service
+from nonevent.model.setup import Account, After, Enabled, File, Folder, Setup, read_setup
+from nonevent.setup.calendar import calendars, trigger
+from nonevent.setup.place import Place
+from nonevent.setup.states import setup
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+APP = read_app(
+    """
+    app = "shop"
+    [services]
+    web = "serve {socket}"
+    [services.night]
+    kind = "timer"
+    command = "sweep"
+    schedule = "0 3 * * *"
+    [build]
+    static = "static"
+    [environments.production]
+    hosts = ["web1"]
+    """,
+    "nonevent.toml",
+)
+PLACE = Place(
+    app="shop",
+    environment="production",
+    root="/srv/shop",
+    deployer="deploy",
+    python="/usr/bin/python3",
+    proxy="nginx",
+    proxy_user="www-data",
+    domains=("shop.example.com",),
+    static=True,
+    web="web",
+)
+names = st.from_regex(NAME, fullmatch=True)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "events"),
+    [
+        ("*/15 * * * *", ("*-*-* *:0/15:00",)),
+        ("0 3 1-7 jan,jul *", ("*-1,7-1..7 3:0:00",)),
+        ("30 4 * * 1-5", ("Mon,Tue,Wed,Thu,Fri *-*-* 4:30:00",)),
+        ("0 0 * * 7", ("Sun *-*-* 0:0:00",)),
+        ("0 0 * * */2", ("Sun,Tue,Thu,Sat *-*-* 0:0:00",)),
+        ("0 0 1 * mon", ("*-*-1 0:0:00", "Mon *-*-* 0:0:00")),
+    ],
+)
+def test_a_cron_schedule_is_a_calendar_event(schedule: str, events: tuple[str, ...]) -> None:
+    """Five cron fields become events that systemd accepts; either of two kinds of day counts."""
+    assert calendars(schedule) == events
+    program = shutil.which("systemd-analyze")
+    if program:
+        subprocess.run((program, "calendar", *events), check=True, capture_output=True, timeout=30)
+
+
+def test_what_systemd_cannot_say_is_refused() -> None:
+    """A schedule with a sign that no calendar event has is refused, not guessed at."""
+    with pytest.raises(UsageError):
+        calendars("0 0 L * *")
+    assert trigger("every 10m") == "OnActiveSec=600s\nOnUnitActiveSec=600s"
+
+
+def test_a_set_up_survives_the_way_to_the_host() -> None:
+    """What the client decides and what the host reads are the same value."""
+    decided = setup(PLACE, APP)
+    assert read_setup(json.loads(json.dumps(decided.as_dict()))) == decided
+
+
+def test_a_set_up_has_all_that_a_service_needs() -> None:
+    """A unit per service, a pair per timer, the site, the rule, and secrets without the proxy."""
+    decided = setup(PLACE, APP)
+    files = {each.path: each for each in decided.states if isinstance(each, File)}
+    assert "/etc/systemd/system/shop.web@.service" in files
+    timer = files["/etc/systemd/system/shop.night.timer"].text
+    assert "OnCalendar=*-*-* 3:0:00" in timer
+    assert Enabled(unit="shop.night.timer") in decided.states
+    site = files["/etc/nginx/conf.d/shop.conf"].text
+    assert "proxy_pass http://unix:/srv/shop/run/front.sock:;" in site
+    assert "upstream" not in site.replace("Without an upstream block", "")
+    assert files["/etc/sudoers.d/nonevent-shop"].mode == 0o440
+    folders = {each.path: each for each in decided.states if isinstance(each, Folder)}
+    assert folders["/srv/shop/secrets"].group == "shop"
+    assert folders["/srv/shop"].group == "shop_site"
+
+
+@pytest.mark.parametrize(
+    "change", [{"deployer": "root"}, {"deployer": "shop"}, {"root": "/srv/my shop"}]
+)
+def test_awkward_places_are_refused(change: dict[str, str]) -> None:
+    """Nobody deploys as root or as the app, and no path is one that a unit would cut in two."""
+    values = {name: getattr(PLACE, name) for name in Place.__dataclass_fields__}
+    with pytest.raises(UsageError):
+        setup(Place(**{**values, **change}), APP)
+
+
+@given(names, names, st.integers(0, 10**9 - 1), names, names)
+def test_no_two_apps_share_a_unit(
+    app: str, service: str, release: int, other: str, others: str
+) -> None:
+    """A unit's name tells its app and its instance, so that the helper cannot be led astray."""
+    unit = helper.unit(app, f"{service}-{release}")
+    assert name_of(app, unit) == f"{service}-{release}"
+    if other != app:
+        assert helper.unit(other, f"{others}-{release}") != unit
+
+
+@given(st.text())
+def test_the_helper_knows_instances_alone(word: str) -> None:
+    """Whatever is not an instance's name, or the keeper's, makes the helper end."""
+    try:
+        unit = helper.unit("shop", word)
+    except SystemExit:
+        return
+    assert unit.startswith("shop.")
+    assert name_of("shop", unit) == word
+
+
+def test_a_changed_service_is_noticed() -> None:
+    """A new service, or one with another stop limit, is not what the host was set up for."""
+    web = Service(name="web", kind=Kind.WEB, command="serve {socket}")
+    worker = Service(name="worker", kind=Kind.WORKER, command="work", stop_limit=600)
+    known = {"web": web.set_up_as()}
+    assert lacks((web,), known) == ()
+    (said,) = lacks((web, worker), known)
+    assert said.startswith("worker: needs a service, stopped by TERM within 600 s")
+
+
+def test_root_follows_no_link(tmp_path: Path) -> None:
+    """A folder below one that somebody else owns is not made through a link of theirs."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "run").symlink_to("there")
+    state = Folder(path=f"{tmp_path}/run", owner="root", group="root", mode=0o700)
+    with pytest.raises(HostUnfit):
+        acting.difference(state)
+
+
+def test_somebody_elses_user_is_not_taken() -> None:
+    """An app that is called as a user of the system is refused."""
+    with pytest.raises(HostUnfit):
+        acting.difference(Account(name="root", comment="nonevent app root"))
+
+
+def test_a_test_that_fails_puts_files_back(tmp_path: Path) -> None:
+    """What a proxy does not accept is as it was before, and the proxy was not told of it."""
+    site, fresh, told = tmp_path / "site", tmp_path / "fresh", tmp_path / "told"
+    site.write_text("before")
+    states = (
+        File(path=str(site), text="after", after="proxy"),
+        File(path=str(fresh), text="after", after="proxy"),
+        File(path=str(tmp_path / "record"), text="{}"),
+    )
+    after = After(name="proxy", test=("false",), run=("touch", str(told)))
+    said: list[str] = []
+
+    def say(words: str, diff: str) -> None:
+        said.append(words + diff)
+
+    with pytest.raises(HostUnfit):
+        acting.carry_out(Setup(app="t", states=states, afters=(after,)), say, check=False)
+    assert site.read_text() == "before"
+    assert sorted(os.listdir(tmp_path)) == ["site"]
+    good = After(name="proxy", test=("true",), run=("touch", str(told)))
+    wanted = Setup(app="t", states=states, afters=(good,))
+    assert acting.carry_out(wanted, say, check=False) == 2
+    assert told.exists()
+    assert acting.carry_out(wanted, say, check=False) == 0
