@@ -13,7 +13,7 @@ import pytest
 from tiny import BY, Parcel, TinyHost, Visitor, parcel
 
 from nonevent.agent import kernel, ledger
-from nonevent.errors import Interrupted, ProtocolBroken
+from nonevent.errors import BootFailed, Interrupted, ProtocolBroken
 from nonevent.model.ledger import State
 from nonevent.model.want import Start
 from nonevent.testing.process import until
@@ -30,7 +30,7 @@ HOSTS = 4
 WITHIN = 30.0
 """Seconds in which a host must have tidied up; it takes one or two where nothing else runs."""
 STEPS = (
-    "stage", "boot web", "boot worker", "probe", "steady worker", "retire", "halt", "boot beat",
+    "stage", "boot web", "probe", "boot worker", "steady worker", "retire", "halt", "boot beat",
     "steady beat", "switch", "watch", "confirm", "drain", "remove",
 )  # fmt: skip
 """The steps of a redeploy of the tiny app, in their order."""
@@ -312,6 +312,13 @@ def test_a_process_manager_that_is_ending_is_waited_for(host: TinyHost) -> None:
     until(lambda: is_whole(host, 2), within=WITHIN)
     host.deploy(B)
     until(lambda: is_whole(host, 3), within=WITHIN)
+
+
+def test_a_worker_that_dies_soon_does_not_count_as_up(host: TinyHost) -> None:
+    """A worker counts as up only when one process has run for three seconds."""
+    with pytest.raises(BootFailed, match="worker of release 2 ended"):
+        host.deploy(parcel("c", files={"worker.py": "import time; time.sleep(1.5)"}))
+    until(lambda: is_whole(host, 1), within=WITHIN)
 
 
 def test_logs_are_not_for_every_user(host: TinyHost) -> None:

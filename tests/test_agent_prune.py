@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from tiny import SERVICES, TinyHost, parcel
 
-from nonevent.agent import ledger, release
+from nonevent.agent import facts, ledger, release
+from nonevent.agent.process import supervisor
 from nonevent.errors import UsageError
+from nonevent.model.layout import Layout
 from nonevent.model.want import Prune
 
 if TYPE_CHECKING:
@@ -31,6 +33,16 @@ def test_nothing_changes_without_the_lock(tmp_path: Path) -> None:
                 act()
         assert connection.request({**settings, "check": True})["config"] == 1
     assert sorted(os.listdir(host.layout.root)) == ["tools"]
+
+
+def test_an_agent_that_a_definition_names_is_kept(tmp_path: Path) -> None:
+    """A service that dies is started again through it, though no process shows its name."""
+    layout = Layout(tmp_path)
+    for name in ("agent-a", "agent-b"):
+        (layout.tools / name).mkdir(parents=True)
+    layout.programs.mkdir()
+    (layout.programs / "web-1.conf").write_text(f"command = python3 {layout.tools}/agent-a exec\n")
+    assert facts.gather(layout, supervisor).orphans == ("tools/agent-b",)
 
 
 def test_what_is_pruned_leaves_nothing_behind(tmp_path: Path) -> None:

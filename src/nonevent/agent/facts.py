@@ -166,7 +166,10 @@ def _orphans(layout: Layout, history: History, manifests: dict[int, Manifest]) -
 
 
 def _tools(layout: Layout) -> set[str]:
-    """Agents that were brought along and that no process runs, ours included."""
+    """Agents that were brought along, that no process runs, ours included, and none is to run.
+
+    A service that is started again goes through the agent that its definition names.
+    """
     try:
         names = {path.name for path in layout.tools.iterdir()}
     except FileNotFoundError:
@@ -174,6 +177,8 @@ def _tools(layout: Layout) -> set[str]:
     if layout.tools.joinpath(AGENT).is_symlink():
         names -= {AGENT, os.readlink(layout.tools / AGENT)}
     running = (word for each in kernel.processes() for word in kernel.arguments(each.pid))
+    defined = "".join(path.read_text() for path in layout.programs.glob("*.conf"))
+    names = {name for name in names if name not in defined}
     return names - {Path(word).name for word in running if word.startswith(str(layout.tools))}
 
 

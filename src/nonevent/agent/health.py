@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 STEADY_LIMIT = 30.0
 """Seconds within which a worker must be up for good."""
+STEADY = 3.0
+"""Seconds since its start for which one process must have run: apps load longer than a second."""
 
 
 def _known(host: Host, instance: InstanceId) -> tuple[Staged, Service]:
@@ -114,9 +116,18 @@ def steady(host: Host, instance: InstanceId) -> str:
     """
     staged, _ = _known(host, instance)
     deadline = time.monotonic() + STEADY_LIMIT
+    first = 0
     while True:
         found = _must_live(host, instance)
-        if found.state is RunState.RUNNING and _is_itself(host, found):
+        if first and found.pid != first:
+            raise BootFailed(
+                f"{instance.service} of release {instance.release} ended right after its start",
+                context=host.manager.last_lines(host.layout, str(instance)),
+            )
+        first = found.pid
+        process = kernel.process(found.pid)
+        age = time.time() - process.started if process else 0.0
+        if found.state is RunState.RUNNING and age >= STEADY and _is_itself(host, found):
             break
         if time.monotonic() > deadline:
             raise BootFailed(f"{instance} does not come up within {STEADY_LIMIT:g} s")

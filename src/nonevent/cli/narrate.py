@@ -141,6 +141,9 @@ class Narrator:
             return
         subject, text = words(step)
         back = "back: " if table.flag("back", default=False) else ""
+        if isinstance(step, Drain) and detail:
+            # It says what happened instead.
+            text, detail = detail, ""
         said = f", {detail}" if detail and not isinstance(step, HoldPort) else ""
         self.output.row(subject, f"{back}{text}{said}", seconds)
 

@@ -364,9 +364,10 @@ def forget(layout: Layout, names: tuple[str, ...]) -> None:
             (layout.programs / f"{name}.conf").unlink()
     if not names or not _answers(layout):
         return
-    _call(layout, "reloadConfig")
+    with _tolerated(_SHUTTING_DOWN):
+        _call(layout, "reloadConfig")
     for name in names:
-        with _tolerated(_BAD_NAME):
+        with _tolerated(_BAD_NAME, _SHUTTING_DOWN):
             _call(layout, "removeProcessGroup", name)
 
 
