@@ -77,11 +77,11 @@ class Ssh:
     root: Path
     program: tuple[str, ...] = ("ssh",)
     """What runs as ssh, with options that come first."""
+    controls: Path = field(default_factory=lambda: control_folder(os.environ))
     manager: str = "embedded"
     """What keeps the app's services running there."""
     app: str = ""
     environment: str = ""
-    controls: Path = field(default_factory=lambda: control_folder(os.environ))
 
     def connect(self, by: str) -> Connection:
         """Start the agent on the host, bringing it along where it is missing.
