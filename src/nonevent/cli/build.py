@@ -43,14 +43,18 @@ def init(command: Command) -> None:
 
 def _commit(path: Path) -> str:
     """What to type so that the file is in a commit: a build takes nothing else."""
-    argv = ("git", "-C", str(path.parent), "rev-parse", "--verify", "--quiet", "HEAD")
-    try:
-        has_commit = subprocess.run(argv, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return "install git"
-    if has_commit:
+    if _git_says(path.parent, "--verify", "HEAD"):
         return f"git add {path.name} && git commit -m 'Add {path.name}'"
-    return "git init && git add . && git commit -m 'First commit'"
+    begin = "" if _git_says(path.parent, "--git-dir") else "git init && "
+    return f"{begin}git add . && git commit -m 'First commit'"
+
+
+def _git_says(folder: Path, *question: str) -> bool:
+    argv = ("git", "-C", str(folder), "rev-parse", "--quiet", *question)
+    try:
+        return subprocess.run(argv, capture_output=True, check=False, timeout=30).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 @click.command(short_help="Say what is wrong with the configuration, or with a host.")
