@@ -37,7 +37,8 @@ bed-down: .venv/ready
 	@cd tests && ../$(RUN)/python -m bed down
 
 test: .venv/ready
-	@$(RUN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@# All tests of a file go to one worker: they share hosts and projects.
+	@$(RUN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: .venv/ready
 	@$(RUN)/ruff format --check src tests bench

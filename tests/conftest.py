@@ -62,14 +62,6 @@ def serving(cache: Path, _kept: list[Sandbox]) -> Sandbox:
     return _kept[-1]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give all tests that use the bed to one worker, so that they share its hosts."""
-    for item in items:
-        if "bed" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("bed"))
-
-
 @pytest.fixture(scope="session")
 def bed() -> Iterator[Bed]:
     """Real hosts, see ``tests/bed``; tests share them by name and `reset` what they need fresh."""

@@ -54,7 +54,6 @@ def sockets(said: str) -> Path:
     return Layout(Path(found[1]) / ".nonevent" / "local").run
 
 
-@pytest.mark.xdist_group("load")
 def test_the_demo_loses_nothing_and_leaves_nothing(folder: Path) -> None:
     """The demo deploys twice, refuses a broken release, goes back, and loses nothing."""
     done = subprocess.run(

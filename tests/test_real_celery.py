@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import pytest
 from real import PROJECTS, Project, change, project, proved, replace, wait_for
 
 from nonevent.agent import kernel
@@ -93,7 +92,6 @@ def queue(made: Project, name: str, seconds: float) -> None:
     made.ask(f"/work?s={seconds}&name={name}")
 
 
-@pytest.mark.xdist_group("real-2")
 def test_django_with_celery_and_poetry_lock(tmp_path: Path) -> None:
     """Across a redeploy and a rollback every task is done once, and the scheduler never twice."""
     with project(tmp_path / "shop", PROJECTS / "django_celery") as made:

@@ -72,7 +72,6 @@ def can_compile() -> bool:
     return bool(shutil.which("gcc")) and all((each / "Python.h").exists() for each in found)
 
 
-@pytest.mark.xdist_group("real-1")
 @pytest.mark.parametrize(
     ("server", "source"),
     [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import pytest
 from real import Project, Story, change, project, replace, there_and_back, uv
 
 if TYPE_CHECKING:
@@ -77,7 +76,6 @@ def start(made: Project) -> None:
         file.write("/etc/\n")
 
 
-@pytest.mark.xdist_group("real-2")
 def test_wagtail_site(tmp_path: Path) -> None:
     """A site made by ``wagtail start`` loses no request there and back, and its data stays."""
     with project(tmp_path / "shop") as made:

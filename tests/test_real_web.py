@@ -7,14 +7,12 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import pytest
 from real import PROJECTS, Project, Story, change, project, there_and_back, uv, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.xdist_group("real-1")
 def test_flask_with_hashed_requirements(tmp_path: Path) -> None:
     """A Flask project on gunicorn, with hashed requirements, loses no request there and back."""
     with project(tmp_path / "shop", PROJECTS / "flask_requirements") as made:
@@ -48,7 +46,6 @@ def upload_across_a_switch(made: Project) -> None:
         assert made.ask("/")[0] == str(deploying.result(60))
 
 
-@pytest.mark.xdist_group("real-1")
 def test_fastapi_with_uv_lock(tmp_path: Path) -> None:
     """A FastAPI package on uvicorn, locked by uv a moment ago, loses no request there and back."""
     with project(tmp_path / "shop", PROJECTS / "fastapi_uv") as made:
@@ -64,7 +61,6 @@ def test_fastapi_with_uv_lock(tmp_path: Path) -> None:
         assert made.ask("/package")[1] == "1.2.3"
 
 
-@pytest.mark.xdist_group("real-1")
 def test_secrets_that_others_can_read_are_refused_before_the_build(tmp_path: Path) -> None:
     """What is wrong with an environment's files is said at once, not after a long build."""
     with project(tmp_path / "shop", PROJECTS / "flask_requirements") as made:

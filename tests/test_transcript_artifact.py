@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     Change = Callable[[bytes], bytes]
 
 CASES = Path(__file__).parent / "cases" / "transcripts" / "artifact"
-pytestmark = pytest.mark.xdist_group("transcript-artifact")
 
 
 def repacked(file: Path, change: Change) -> None:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     Expect = Callable[[Path, str], None]
 
 CASES = Path(__file__).parent / "cases" / "transcripts" / "failure"
-pytestmark = pytest.mark.xdist_group("transcript-failure")
 
 WAIT = """\
 import pathlib, time

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     Prepare = Callable[[Sandbox], Callable[[], bool]]
 
 CASES = Path(__file__).parent / "cases" / "transcripts" / "interrupt"
-pytestmark = pytest.mark.xdist_group("transcript-interrupt")
 
 WAIT = """\
 import pathlib, time
