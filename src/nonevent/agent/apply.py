@@ -190,8 +190,6 @@ def _note_failed(host: Host, number: int | None, by: str, reason: str) -> None:
     if not release or release.state is not State.STAGED:
         return
     line = Line(
-        number=0,
-        time=ledger.now(),
         event=Event.FAILED,
         release=release.number,
         by=by,

@@ -33,13 +33,10 @@ def history(layout: Layout) -> History:
 
 
 def append(layout: Layout, *lines: Line) -> None:
-    """Append lines in one write; their numbers are set here. The caller holds the lock."""
+    """Append lines in one write, numbered and dated here. The caller holds the lock."""
     number = fold(read(layout)).lines
-    encoded = "".join(
-        _numbered(line, number + place).encoded() + "\n" for place, line in enumerate(lines, 1)
+    stamped = (
+        replace(line, number=number + place, time=line.time or now())
+        for place, line in enumerate(lines, 1)
     )
-    durable.append(layout.ledger, encoded)
-
-
-def _numbered(line: Line, number: int) -> Line:
-    return replace(line, number=number)
+    durable.append(layout.ledger, "".join(f"{line.encoded()}\n" for line in stamped))

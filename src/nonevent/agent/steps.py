@@ -88,10 +88,8 @@ def take(host: Host, step: Step, want: Want) -> str:  # noqa: C901, PLR0911, PLR
 
 
 def _line(event: Event, number: int, want: Want, *, seconds: float = 0.0) -> Line:
-    """A line of the ledger; its own number is set when it is appended."""
+    """A line of the ledger about what is wanted."""
     return Line(
-        number=0,
-        time=ledger.now(),
         event=event,
         release=number,
         by=want.by,
@@ -106,8 +104,6 @@ def _stage(host: Host, step: Stage, want: Want) -> str:
     goal = want.goal
     # The number is used up first: a crash in between must not give it to another artifact.
     line = Line(
-        number=0,
-        time=ledger.now(),
         event=Event.STAGED,
         release=step.release,
         by=want.by,
@@ -261,9 +257,7 @@ def _remove(host: Host, step: Remove) -> str:
         if own:
             host.note(f"release {number} is kept: it has files of its own, e.g. app/{own[0]}")
             continue
-        ledger.append(
-            layout, Line(number=0, time=ledger.now(), event=Event.REMOVED, release=number)
-        )
+        ledger.append(layout, Line(event=Event.REMOVED, release=number))
         gone = layout.releases / f".gone-{number}"
         with contextlib.suppress(FileNotFoundError):
             layout.release(number).rename(gone)

@@ -43,9 +43,10 @@ class Event(StrEnum):
 class Line:
     """One line of the ledger. ``time`` is in UTC, ISO 8601 with seconds."""
 
-    number: int
-    """1, 2, 3 …: the ledger's own count."""
-    time: str
+    number: int = 0
+    """1, 2, 3 …: the ledger's own count, set when the line is appended."""
+    time: str = ""
+    """Set when the line is appended, where it is not given."""
     event: Event
     release: int
     by: str = ""
