@@ -20,7 +20,7 @@ from nonevent.agent.plan import back, plan
 from nonevent.agent.steps import foresee, take
 from nonevent.errors import Interrupted, NeedsPerson, NoneventError, UsageError, WentBack
 from nonevent.model.ledger import Event, Line, State
-from nonevent.model.plan import Dismiss, HoldPort, RunCommand, Step, step_as_dict
+from nonevent.model.plan import Dismiss, Gate, HoldPort, RunCommand, Step, step_as_dict
 from nonevent.model.want import Start, Want
 
 if TYPE_CHECKING:
@@ -82,8 +82,11 @@ def carry_out(host: Host, steps: tuple[Step, ...], want: Want, written: Journal)
     Raises:
         NoneventError, OSError: the first that a step raises.
     """
+    gates = list(Gate)
     for number, step in enumerate(steps):
         host.check()
+        while want.together and not host.going_back and gates and gates[0].is_before(step):
+            _wait_for_others(host, gates.pop(0), want)
         if not host.going_back:
             written.begun(number)
         raw = step_as_dict(step)
@@ -101,6 +104,11 @@ def carry_out(host: Host, steps: tuple[Step, ...], want: Want, written: Journal)
         )
         if not host.going_back:
             written.done(number)
+
+
+def _wait_for_others(host: Host, gate: Gate, want: Want) -> None:
+    if host.wait_for_others:
+        host.wait_for_others(gate, want.confirm_within)
 
 
 def named(layout: Layout, error: Exception) -> NoneventError:

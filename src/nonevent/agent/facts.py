@@ -61,7 +61,7 @@ def _manifests(layout: Layout) -> Iterator[tuple[int, Manifest]]:
     for number in release.numbers(layout):
         staged = release.read(layout, number)
         if staged:
-            yield number, staged.manifest
+            yield number, staged.here
 
 
 def _runs(observed: tuple[Observed, ...], name: str) -> bool:

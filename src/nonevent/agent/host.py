@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from nonevent.agent.process.base import ProcessManager
     from nonevent.model.layout import Layout
+    from nonevent.model.plan import Gate
 
 TICK = 0.05
 """Seconds between two looks at a condition."""
@@ -36,6 +37,8 @@ class Host:
     manager: ProcessManager
     emit: Callable[[dict[str, object]], None] = nothing
     interrupted: Callable[[], bool] = never
+    wait_for_others: Callable[[Gate, float], None] | None = None
+    """Waits where several hosts go on together, for so many seconds at most."""
     inside: bool = False
     """Whether this runs under the embedded process manager itself, which it must not end."""
     switched: bool = False

@@ -84,22 +84,34 @@ def _never_deployed(want: Want) -> ReleaseUnknown:
 
 def _deploy(want: Want, goal: Deploy, facts: Facts) -> Plan:
     serving = facts.history.release(facts.history.current or 0)
-    wanted = (goal.manifest.digest, goal.config, goal.secrets)
-    same = serving and wanted == (serving.artifact, serving.config, serving.secrets)
-    # Files that are gone come back by being deployed again.
-    if serving and same and facts.manifest(serving.number):
+    manifest = goal.manifest.only(want.services)
+    if serving and not goal.number and _is_same(goal, manifest, serving, facts):
         return _to_existing(want, facts, serving.number)
-    number = facts.history.next_number
+    number = max(goal.number, facts.history.next_number)
     commands = tuple(
-        RunCommand(number, place, command) for place, command in enumerate(goal.manifest.release)
+        RunCommand(number, place, command) for place, command in enumerate(manifest.release)
     )
     steps = (
         Stage(number),
-        *commands,
-        *converge(number, goal.manifest, facts, address=want.address, port=want.port),
+        *(commands if goal.commands else ()),
+        *converge(number, manifest, facts, address=want.address, port=want.port),
         *prune(want, facts, number),
     )
     return Plan(release=number, steps=steps)
+
+
+def _is_same(goal: Deploy, manifest: Manifest, serving: Release, facts: Facts) -> bool:
+    """Whether what is to be deployed serves already, with the services that run here.
+
+    Files that are gone come back by being deployed again.
+    """
+    there = facts.manifest(serving.number)
+    wanted = (goal.manifest.digest, goal.config, goal.secrets)
+    return (
+        there is not None
+        and wanted == (serving.artifact, serving.config, serving.secrets)
+        and there.services == manifest.services
+    )
 
 
 def _to_existing(want: Want, facts: Facts, number: int) -> Plan:

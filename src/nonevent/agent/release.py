@@ -32,6 +32,13 @@ class Staged:
     environment: str
     config: int
     manifest: Manifest
+    services: tuple[str, ...] | None = None
+    """Those that run on this host; None for all."""
+
+    @property
+    def here(self) -> Manifest:
+        """The manifest with the services that run on this host."""
+        return self.manifest.only(self.services)
 
     def encoded(self) -> bytes:
         """The description as it stands in ``release.json``."""
@@ -42,6 +49,7 @@ class Staged:
             "config": self.config,
             "artifact": self.manifest.digest,
             "manifest": self.manifest.as_dict(),
+            "services": None if self.services is None else list(self.services),
         }
         return json.dumps(raw, ensure_ascii=False, indent=1).encode()
 
@@ -66,6 +74,7 @@ def _staged(table: Table) -> Staged:
         environment=table.text("environment"),
         config=table.number("config"),
         manifest=manifest_from(table.table("manifest", required=True)),
+        services=table.maybe_texts("services"),
     )
     if table.text("artifact") != staged.manifest.digest:
         table.problem("artifact", expected="the digest of the manifest beside it")

@@ -12,6 +12,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -29,7 +30,7 @@ from nonevent.agent import (
     survey,
     variables,
 )
-from nonevent.agent.host import Host
+from nonevent.agent.host import TICK, Host
 from nonevent.errors import Interrupted, ProtocolBroken, UsageError
 from nonevent.model.manifest import LAYERS, LayerRef, manifest_from
 from nonevent.model.parse import Table, parse
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from nonevent.agent.process.base import ProcessManager
     from nonevent.model.layout import Layout
+    from nonevent.model.plan import Gate
 
 WAITING = 16
 """Frames that may wait: with chunks of a megabyte, what a transfer holds in memory."""
@@ -59,6 +61,8 @@ class Server:
     manager: ProcessManager
     requests: queue.Queue[Frame | None] = field(default_factory=lambda: queue.Queue(WAITING))
     cancelled: threading.Event = field(default_factory=threading.Event)
+    proceeds: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    """How often the client has said that the host may go on."""
     gone: threading.Event = field(default_factory=threading.Event)
     stack: ExitStack = field(default_factory=ExitStack)
     by: str = ""
@@ -82,7 +86,22 @@ class Server:
             manager=self.manager,
             emit=self.emit,
             interrupted=self.cancelled.is_set,
+            wait_for_others=self.wait_for_others,
         )
+
+    def wait_for_others(self, gate: Gate, limit: float) -> None:
+        """Wait until the client says that all hosts have got as far as this one.
+
+        Raises:
+            Interrupted: it is gone or wants out, or says nothing for ``limit`` seconds.
+        """
+        self.emit({"event": "waiting", "gate": gate.value})
+        deadline = time.monotonic() + limit
+        while not self.proceeds.acquire(timeout=TICK):
+            if self.cancelled.is_set():
+                raise Interrupted("interrupted")
+            if time.monotonic() > deadline:
+                raise Interrupted(f"nobody said within {limit:g} s that the other hosts are ready")
 
 
 def serve(layout: Layout, channel: Channel, manager: ProcessManager) -> None:
@@ -111,10 +130,13 @@ def _read(server: Server) -> None:
     """Everything that arrives, in order; a cancel overtakes what waits."""
     try:
         while frame := server.channel.receive():
-            if frame.header.get("request") == "cancel":
-                server.cancelled.set()
-            else:
-                server.requests.put(frame)
+            match frame.header.get("request"):
+                case "cancel":
+                    server.cancelled.set()
+                case "proceed":
+                    server.proceeds.release()
+                case _:
+                    server.requests.put(frame)
     except ProtocolBroken as error:
         print(error.message, file=sys.stderr)  # noqa: T201
     finally:
@@ -181,7 +203,7 @@ def _fit(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
     """Whether the release can run here, and which of its layers are still to be sent."""
     manifest = manifest_from(table.table("manifest", required=True))
     fit.check(manifest)
-    server.manager.fit(manifest)
+    server.manager.fit(manifest.only(table.maybe_texts("services")))
     return {"missing": [ref.name for ref in layers.missing(server.layout, manifest.layers)]}
 
 

@@ -122,6 +122,7 @@ def _stage(host: Host, step: Stage, want: Want) -> str:
         environment=want.environment,
         config=goal.config,
         manifest=goal.manifest,
+        services=want.services,
     )
     release.stage(host.layout, staged)
     lock.lay_aside(host.layout)
@@ -214,7 +215,7 @@ def _switch(host: Host, step: Switch) -> str:
     if step.links or switch.links(host.layout):
         host.switched = not host.going_back
     staged = release.read(host.layout, step.release or 0)
-    public = staged.manifest.public if staged else None
+    public = staged.here.public if staged else None
     door = next((each for each in step.links if public and each.service == public.name), None)
     switch.point_links(host.layout, step.links, door)
     switch.point_current(host.layout, step.release)

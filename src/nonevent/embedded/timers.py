@@ -90,7 +90,7 @@ class Timers:
     def round(self, now: float) -> None:
         """Start what is due. A timer that still runs is not started a second time."""
         staged = self._serving()
-        services = staged.manifest.of_kind(Kind.TIMER) if staged else ()
+        services = staged.here.of_kind(Kind.TIMER) if staged else ()
         wanted = {(each.name, each.schedule): each for each in services}
         # The clock may have been set back since: what was due far ahead is due as it now shows.
         self.due = {key: min(self.due.get(key, math.inf), next_run(key[1], now)) for key in wanted}

@@ -172,6 +172,14 @@ class Manifest:
         dirty = "-dirty" if self.dirty else ""
         return f"{self.app}-{self.commit[:7]}{dirty}-{self.digest[:8]}.tar.zst"
 
+    def only(self, services: tuple[str, ...] | None) -> Manifest:
+        """The manifest with the services that run on one of several hosts; None for all."""
+        if services is None:
+            return self
+        return replace(
+            self, services=tuple(each for each in self.services if each.name in services)
+        )
+
     def without_layers(self) -> Manifest:
         """The manifest with no layers, for comparing what two artifacts run."""
         return replace(self, layers=())

@@ -158,6 +158,10 @@ class Table:
                 self.problems.append(Problem(where=where, found=shown(value), expected="a text"))
         return tuple(value for value in values if isinstance(value, str))
 
+    def maybe_texts(self, key: str) -> tuple[str, ...] | None:
+        """A list of texts, or None where the key is missing or null."""
+        return None if self.take(key) is None else self.texts(key)
+
     def table(self, key: str, *, required: bool = False) -> Table:
         """A table below this one; an empty one where it may be missing."""
         raw: dict[str, object] = self._get(key, (dict,), None if required else {}, {})

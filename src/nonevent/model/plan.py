@@ -7,7 +7,8 @@ A step names an end state, so it can be repeated after a crash. The one that can
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, TypeVar
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeVar, assert_never
 
 from nonevent.model.instance import InstanceId, read_instance_id
 
@@ -194,6 +195,29 @@ def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
     return value
+
+
+class Gate(StrEnum):
+    """Where the hosts of an environment wait for each other, in order."""
+
+    BOOT = "boot"
+    """Every host has the release, and its commands have run on the one that runs them."""
+    SWITCH = "switch"
+    """On every host the release is healthy, and its workers run."""
+    CONFIRM = "confirm"
+    """Every host has switched, and the release is still healthy."""
+
+    def is_before(self, step: Step) -> bool:
+        """Whether the hosts must have met here before this step is taken."""
+        match self:
+            case Gate.BOOT:
+                return not isinstance(step, Stage | RunCommand)
+            case Gate.SWITCH:
+                return isinstance(step, Switch | Watch | Confirm)
+            case Gate.CONFIRM:
+                return isinstance(step, Confirm)
+            case _:
+                assert_never(self)
 
 
 T = TypeVar("T")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nonevent.model.parse import Table
 
 FORMAT = 1
+CONFIRM_WITHIN = 600.0
 MANAGERS = ("embedded", "systemd")
 """What may keep services running on a host."""
 
@@ -25,6 +26,11 @@ class Deploy:
     config: int
     secrets: int
     ref: str = ""
+    number: int = 0
+    """The number it gets, even where the same serves already, so that several hosts have the same
+    release under the same number; 0 is the next one of the host."""
+    commands: bool = True
+    """Whether the release commands run here: of several hosts, on one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +77,22 @@ class Want:
     keep: int = 5
     """How many good releases stay on disk beside the current one."""
     keep_failed: int = 2
+    services: tuple[str, ...] | None = None
+    """Those that run on this host; None for all."""
+    together: bool = False
+    """Whether the host waits for the others, before it boots anything, before the switch and
+    before the release counts."""
+    confirm_within: float = CONFIRM_WITHIN
+    """Seconds it waits for the others at most before it goes back."""
 
     def as_dict(self) -> dict[str, object]:
         """The want as JSON."""
         goal: dict[str, object]
         match self.goal:
-            case Deploy(manifest=manifest, config=config, secrets=secrets, ref=ref):
+            case Deploy(manifest=manifest, config=config, secrets=secrets, ref=ref) as it:
                 goal = {"do": "deploy", "manifest": manifest.as_dict(), "config": config,
-                        "secrets": secrets, "ref": ref}  # fmt: skip
+                        "secrets": secrets, "ref": ref, "number": it.number,
+                        "commands": it.commands}  # fmt: skip
             case Rollback(release=release):
                 goal = {"do": "rollback", "release": release}
             case Start():
@@ -102,6 +116,9 @@ class Want:
             "manager": self.manager,
             "keep": self.keep,
             "keep_failed": self.keep_failed,
+            "services": None if self.services is None else list(self.services),
+            "together": self.together,
+            "confirm_within": self.confirm_within,
         }
 
 
@@ -128,6 +145,9 @@ def _want(table: Table) -> Want:
         manager=table.choice("manager", MANAGERS, "embedded"),
         keep=table.number("keep", 5, least=1),
         keep_failed=table.number("keep_failed", 2),
+        services=table.maybe_texts("services"),
+        together=table.flag("together", default=False),
+        confirm_within=table.real("confirm_within", CONFIRM_WITHIN),
     )
     table.done()
     return want
@@ -142,6 +162,8 @@ def _goal(table: Table) -> Goal:
                 config=table.number("config"),
                 secrets=table.number("secrets"),
                 ref=table.text("ref", ""),
+                number=table.number("number", 0),
+                commands=table.flag("commands", default=True),
             )
         case "rollback":
             goal = Rollback(release=table.maybe_number("release"))
