@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
+from bed import visit
 from sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -24,6 +22,8 @@ address = "0.0.0.0"
 port = 8000
 """
 ROOT = "/srv/shop"
+get = partial(visit.get, port=8000)
+load = partial(visit.load, mix="fast=1", port=8000)
 
 
 @pytest.fixture(scope="module")
@@ -43,29 +43,6 @@ def shop(bed: Bed, web1: Host, cache: Path) -> Iterator[Sandbox]:  # noqa: ARG00
     sandbox.commit(sandbox.config(after=PRODUCTION), "Add production")
     yield sandbox
     sandbox.end()
-
-
-def get(bed: Bed, host: Host) -> str:
-    """What the app answers to somebody in the hosts' network."""
-    script = f"import urllib.request as r; print(r.urlopen('http://{host.address}:8000').read())"
-    return bed.exec_in_network((sys.executable, "-c", script)).stdout.strip()
-
-
-@contextmanager
-def load(bed: Bed, host: Host) -> Iterator[dict[str, Any]]:
-    """Constant load from within the hosts' network; filled with the report at the end."""
-    argv = (*bed.entry, sys.executable, "-m", "nonevent.testing.load",
-            f"http://{host.address}:8000", "--rate", "40", "--mix", "fast=1", "--json")  # fmt: skip
-    report: dict[str, Any] = {}
-    child = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
-    try:
-        assert child.stdout
-        child.stdout.readline()
-        yield report
-    finally:
-        child.terminate()
-        lines = child.communicate(timeout=60)[0].splitlines()
-        report.update(json.loads(lines[-1]))
 
 
 def test_a_deploy_and_a_rollback_over_ssh_lose_nothing(bed: Bed, web1: Host, shop: Sandbox) -> None:

@@ -5,15 +5,16 @@ Set up with `nonevent setup`, deployed to by a user without rights, on real Debi
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
-import sys
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
+from bed import visit
+from bed.visit import get
 from bed.wait import until
 from sandbox import Sandbox
 
@@ -106,6 +107,7 @@ command = "python tick.py {data}"
 schedule = "every 1s"
 """
 SETUP = ("setup", "production", "--as", "root")
+load = partial(visit.load, mix="fast=2,upload=1")
 
 
 @pytest.fixture(scope="module")
@@ -127,12 +129,6 @@ def shop(bed: Bed, app1: Host, cache: Path) -> Iterator[Sandbox]:
     sandbox.end()
 
 
-def get(bed: Bed, host: Host) -> str:
-    """What the app answers to somebody in the hosts' network."""
-    script = f"import urllib.request as r; print(r.urlopen('http://{host.address}').read())"
-    return bed.exec_in_network((sys.executable, "-c", script)).stdout.strip()
-
-
 def until_answers(bed: Bed, host: Host, text: str) -> None:
     """Wait until visitors get this answer."""
     until(lambda: get(bed, host) == text, seconds=60, what=f"{text} from {host.name}")
@@ -142,24 +138,6 @@ def instances(host: Host) -> list[str]:
     """The units of releases that systemd has in memory, whatever state they are in."""
     argv = ("systemctl", "list-units", "--all", "--plain", "--no-legend", "shop.*@*")
     return [line.split()[0] for line in host.run(argv).stdout.splitlines()]
-
-
-@contextmanager
-def load(bed: Bed, host: Host) -> Iterator[dict[str, Any]]:
-    """Constant load from within the hosts' network; filled with the report at the end."""
-    argv = (*bed.entry, sys.executable, "-m", "nonevent.testing.load",
-            f"http://{host.address}", "--rate", "40", "--mix", "fast=2,upload=1",
-            "--json")  # fmt: skip
-    report: dict[str, Any] = {}
-    child = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
-    try:
-        assert child.stdout
-        child.stdout.readline()
-        yield report
-    finally:
-        child.terminate()
-        lines = child.communicate(timeout=60)[0].splitlines()
-        report.update(json.loads(lines[-1]))
 
 
 def test_setup_shows_makes_and_then_has_nothing_to_do(app1: Host, shop: Sandbox) -> None:

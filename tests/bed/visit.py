@@ -1,0 +1,39 @@
+"""Visitors of a host: somebody in the hosts' network, who asks once or all the time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .host import Host
+    from .site import Bed
+
+
+def get(bed: Bed, host: Host, path: str = "/", *, port: int = 80) -> str:
+    """What a host answers, as Python shows bytes; empty where it does not, or with an error."""
+    url = f"http://{host.address}:{port}{path}"
+    script = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1]).read())"
+    return bed.exec_in_network((sys.executable, "-c", script, url)).stdout.strip()
+
+
+@contextmanager
+def load(bed: Bed, host: Host, *, mix: str, port: int = 80) -> Iterator[dict[str, Any]]:
+    """Forty requests a second for the length of a block; filled with the report at its end."""
+    url = f"http://{host.address}:{port}"
+    argv = (sys.executable, "-m", "nonevent.testing.load", url, "--rate", "40", "--mix", mix)
+    report: dict[str, Any] = {}
+    child = subprocess.Popen((*bed.entry, *argv, "--json"), stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout
+        child.stdout.readline()
+        yield report
+    finally:
+        child.terminate()
+        lines = child.communicate(timeout=60)[0].splitlines()
+        report.update(json.loads(lines[-1]))
