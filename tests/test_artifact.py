@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nonevent.build import artifact, tar
+from nonevent.build import artifact
 from nonevent.build.artifact import Artifact, Packed, verify
 from nonevent.build.layer import pack
 from nonevent.build.zstd import compressing, decompressing
 from nonevent.errors import ArtifactInvalid, BuildFailed
+from nonevent.model import tar
 from nonevent.model.manifest import Layer, LayerRef, Manifest, Python
 from nonevent.model.parse import canonical
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 from sandbox import Sandbox, must_deploy, relative
 
-from nonevent.build import tar
 from nonevent.build.artifact import Artifact
 from nonevent.build.zstd import compressing, decompressing
+from nonevent.model import tar
 
 if TYPE_CHECKING:
     from collections.abc import Callable

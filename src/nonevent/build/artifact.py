@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nonevent.build import tar
 from nonevent.build.cache import publish
 from nonevent.build.stream import Stream
 from nonevent.build.zstd import compressing, decompressing
 from nonevent.errors import ArtifactInvalid, FormatInvalid
+from nonevent.model import tar
 from nonevent.model.manifest import (
     LAYERS,
     File,

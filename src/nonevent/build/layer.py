@@ -7,10 +7,10 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from nonevent.build import tar
 from nonevent.build.event import counted
 from nonevent.build.zstd import compressing
 from nonevent.errors import BuildFailed
+from nonevent.model import tar
 from nonevent.model.manifest import Entry, File, Layer, Link, is_inside, link_is_inside
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import io
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from nonevent.build import tar
 from nonevent.build.zstd import ZstdError
 from nonevent.errors import ArtifactInvalid
+from nonevent.model import tar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
