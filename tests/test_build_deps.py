@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import re
+import shutil
 import subprocess
 import sysconfig
 import time
@@ -153,6 +155,25 @@ def test_needs_join(tmp_path: Path) -> None:
     one = Needs(glibc="2.9", libraries=("libpq.so.5",))
     two = Needs(glibc="2.17", libraries=("libffi.so.8", "libpq.so.5"))
     assert one | two == Needs(glibc="2.17", libraries=("libffi.so.8", "libpq.so.5"))
+    assert (Needs(cpu="x86-64-v2") | Needs(cpu="x86-64-v3") | Needs()).cpu == "x86-64-v3"
     (tmp_path / "broken.so").write_bytes(b"\x7fELF broken")
     (tmp_path / "text.so").write_text("no binary")
     assert needs_of(tmp_path) | Needs() == Needs()
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="there is no gcc here")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="levels are those of x86-64")
+def test_the_level_of_the_processor_is_what_the_linker_noted(tmp_path: Path) -> None:
+    """An extension that says it needs x86-64-v3 is believed, but not a variant among others."""
+    source = tmp_path / "source.c"
+    source.write_text("int one(void) { return 1; }")
+
+    def build(target: Path) -> None:
+        target.parent.mkdir(parents=True)
+        options = ("-shared", "-fPIC", "-Wl,-z,x86-64-v3", "-o", str(target))
+        subprocess.run(("gcc", *options, str(source)), check=True, timeout=60)
+
+    build(tmp_path / "one" / "glibc-hwcaps" / "x86-64-v3" / "lib.so")
+    assert needs_of(tmp_path / "one").cpu == ""
+    build(tmp_path / "one" / "package" / "lib.so")
+    assert needs_of(tmp_path / "one").cpu == "x86-64-v3"

@@ -43,6 +43,13 @@ def test_a_manifest() -> None:
     assert [each.name for each in manifest.services] == ["web", "worker", "beat", "report"]
 
 
+def test_a_manifest_with_a_processor() -> None:
+    """The level of the processor came later to format 1; it is read, and part of the name."""
+    manifest = read_manifest(sample("manifest-1-cpu.json"))
+    assert (manifest.glibc, manifest.cpu) == ("2.28", "x86-64-v2")
+    assert manifest.filename == "shop-9d1e7c2-727597ca.tar.zst"
+
+
 def test_a_file_list() -> None:
     """The file list of format 1 is read, and its digest is the one the manifest names."""
     layer = read_layer(sample("layer-1.json"))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from nonevent.errors import FormatInvalid
 from nonevent.model.manifest import (
+    CPUS,
     Entry,
     File,
     Layer,
@@ -75,6 +76,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         python=Python(version="3.11.2", abi="cp311"),
         platform="linux-x86_64",
         glibc="2.17",
+        cpu=draw(st.sampled_from(("", *CPUS))),
         libraries=tuple(draw(st.lists(words, max_size=3))),
         packages=draw(pairs),
         services=tuple(draw(st.lists(services(), max_size=3, unique_by=lambda each: each.name))),

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
-from nonevent.agent import fit, journal, kernel, ledger, switch
+from nonevent.agent import journal, kernel, ledger, machine, switch
 from nonevent.errors import NoneventError
 from nonevent.model.instance import InstanceId, read_instance_id
 from nonevent.model.layout import Layout
@@ -119,7 +119,7 @@ def parcel(
         python=Python(
             version=platform.python_version(), abi=f"cp{minor.replace('.', '')}"
         ),
-        platform=fit.own_platform(),
+        platform=machine.own_platform(),
         glibc="",
         libraries=(),
         packages=(),
@@ -207,7 +207,11 @@ class TinyHost:
 
     def bring(self, connection: Connection, artifact: Parcel) -> None:
         """Send the layers that the host does not have."""
-        asked: dict[str, object] = {"request": "fit", "manifest": artifact.manifest.as_dict()}
+        asked: dict[str, object] = {
+            "request": "fit",
+            "manifest": artifact.manifest.as_dict(),
+            "clock": time.time(),
+        }
         missing = connection.request(asked)["missing"]
         assert isinstance(missing, list)
         for each, data in artifact.layers:

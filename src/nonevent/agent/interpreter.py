@@ -24,30 +24,38 @@ _ASK = (
 
 
 def find(wanted: Python) -> Path:
-    """The interpreter of that version: the same patch release, or else the same minor one.
-
-    Wheels and byte code belong to a minor version. A candidate is run before it is believed: a
-    shim may exist and fail.
+    """The interpreter that a release gets: see :func:`chosen`.
 
     Raises:
         HostUnfit: there is none.
     """
-    tried: list[str] = []
-    fitting: Path | None = None
+    path = chosen(tried(wanted), wanted)
+    if path is None:
+        raise HostUnfit(f"this host has no Python {wanted.minor}")
+    return Path(path)
+
+
+def chosen(pythons: tuple[tuple[str, str], ...], wanted: Python) -> str | None:
+    """Of interpreters and their versions the same patch release, or else the same minor one.
+
+    Wheels and byte code belong to a minor version.
+    """
+    fitting = [path for path, version in pythons if version.rpartition(".")[0] == wanted.minor]
+    same = [path for path, version in pythons if version == wanted.version]
+    return next(iter(same + fitting), None)
+
+
+def tried(wanted: Python) -> tuple[tuple[str, str], ...]:
+    """Interpreters that may do and their versions, up to the first that fits exactly.
+
+    A candidate is run before it is believed: a shim may exist and fail.
+    """
+    found: list[tuple[str, str]] = []
     for candidate in _candidates(wanted.minor):
-        version = _version(str(candidate))
-        tried.append(f"{candidate}: {version or 'does not run'}")
-        if version == wanted.version:
-            return candidate
-        if fitting is None and version.rpartition(".")[0] == wanted.minor:
-            fitting = candidate
-    if fitting is None:
-        raise HostUnfit(
-            f"this host has no Python {wanted.minor}",
-            context=tuple(tried) or ("nothing was found on PATH",),
-            hint=f"install python{wanted.minor}, or build for a version that is here",
-        )
-    return fitting
+        found.append((str(candidate), _version(str(candidate))))
+        if found[-1][1] == wanted.version:
+            break
+    return tuple(found)
 
 
 def _candidates(minor: str) -> Iterator[Path]:

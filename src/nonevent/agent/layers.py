@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nonevent.agent import durable
+from nonevent.agent.fit import ROOM
 from nonevent.errors import ArtifactInvalid, DiskFull
 from nonevent.model.manifest import File, Layer, LayerRef, Link, read_layer
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
     from nonevent.model.layout import Layout
 
-ROOM = 64 * 2**20
-"""Bytes that must stay free beyond what a layer needs."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 

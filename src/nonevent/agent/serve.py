@@ -25,6 +25,7 @@ from nonevent.agent import (
     ledger,
     lock,
     logs,
+    machine,
     release,
     status,
     survey,
@@ -202,9 +203,11 @@ def _must_hold_lock(server: Server) -> None:
 def _fit(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
     """Whether the release can run here, and which of its layers are still to be sent."""
     manifest = manifest_from(table.table("manifest", required=True))
-    fit.check(manifest)
+    missing = layers.missing(server.layout, manifest.layers)
+    seen = machine.look(server.layout, manifest, clock=table.real("clock"))
+    fit.refuse(fit.misfits(manifest, seen, missing))
     server.manager.fit(manifest.only(table.maybe_texts("services")))
-    return {"missing": [ref.name for ref in layers.missing(server.layout, manifest.layers)]}
+    return {"missing": [ref.name for ref in missing]}
 
 
 def _ref(table: Table) -> LayerRef:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from nonevent.build.lock.base import Locked
     from nonevent.config.app import App
 
-FORMAT = 1
+FORMAT = 2
 """Counts up when the same input gives another artifact."""
 
 
@@ -179,6 +179,7 @@ def _manifest(job: _Job, lock: str, deps: Deps, finished: AppLayer) -> Manifest:
         python=Python(version=job.python.version, abi=job.python.abi),
         platform=job.python.platform,
         glibc=needs.glibc,
+        cpu=needs.cpu,
         libraries=needs.libraries,
         packages=tuple(sorted((dict(deps.packages) | dict(finished.packages)).items())),
         services=app.services,

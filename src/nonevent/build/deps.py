@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from nonevent.build.artifact import Packed
 from nonevent.build.bytecode import compile_tree
 from nonevent.build.cache import kept
-from nonevent.build.elf import Needs, needs_of
+from nonevent.build.elf import Needs, needs_from, needs_of
 from nonevent.build.installed import Packages, packages_in, settle
 from nonevent.build.layer import pack
 from nonevent.build.uv import uv, uv_version
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from nonevent.build.lock.base import Locked
     from nonevent.build.python import Interpreter
 
-FORMAT = 2
+FORMAT = 3
 """Of the layer's making: counts up when the same input gives other bytes."""
 
 _USELESS = re.compile(r"activate.*|deactivate.*|pydoc\.bat|python(\d.*)?|pypy.*")
@@ -103,7 +103,7 @@ def build_deps(
             part=folder / "part.tar.zst",
         ),
         tree=folder / "tree",
-        needs=Needs(glibc=about["needs"]["glibc"], libraries=tuple(about["needs"]["libraries"])),
+        needs=needs_from(about["needs"]),
         packages=tuple((name, version) for name, version in about["packages"]),
         reused=reused,
     )

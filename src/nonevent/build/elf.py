@@ -1,17 +1,19 @@
-"""What the binaries in a tree need of a host: a glibc, and shared libraries."""
+"""What the binaries in a tree need of a host: a glibc, shared libraries, a processor."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
+from elftools.elf.sections import NoteSection
 
 from nonevent.build.layer import paths
+from nonevent.model.manifest import CPUS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,36 +29,41 @@ _OF_GLIBC = re.compile(
 class Needs:
     """``glibc`` is the lowest version that will do, empty where no binary needs any.
 
-    ``libraries`` are those that are neither in the tree nor part of glibc.
+    ``libraries`` are those that are neither in the tree nor part of glibc. ``cpu`` is the level
+    that binaries say they need, which few do; others find out when they are imported.
     """
 
     glibc: str = ""
     libraries: tuple[str, ...] = ()
+    cpu: str = ""
 
     def __or__(self, other: Needs) -> Needs:
         """What both need."""
         return Needs(
             glibc=max(self.glibc, other.glibc, key=_version),
             libraries=tuple(sorted({*self.libraries, *other.libraries})),
+            cpu=max(self.cpu, other.cpu),
         )
+
+
+def needs_from(raw: dict[str, Any]) -> Needs:
+    """What was noted as JSON."""
+    return Needs(glibc=raw["glibc"], libraries=tuple(raw["libraries"]), cpu=raw["cpu"])
 
 
 def needs_of(tree: Path) -> Needs:
     """What all ELF files below a folder need."""
-    needed: set[str] = set()
+    needs = Needs()
     bundled: set[str] = set()
-    glibc = ""
     for path in paths(tree):
         file = tree / path
         if file.is_symlink():
             bundled.add(file.name)
         elif _is_elf(file):
-            libraries, version = _read(file)
+            needs |= _read(file)
             bundled.add(file.name)
-            needed |= libraries
-            glibc = max(glibc, version, key=_version)
-    outside = {name for name in needed - bundled if not _OF_GLIBC.fullmatch(name)}
-    return Needs(glibc=glibc, libraries=tuple(sorted(outside)))
+    outside = (name for name in needs.libraries if not _OF_GLIBC.fullmatch(name))
+    return replace(needs, libraries=tuple(name for name in outside if name not in bundled))
 
 
 def _is_elf(file: Path) -> bool:
@@ -64,20 +71,34 @@ def _is_elf(file: Path) -> bool:
         return content.read(4) == b"\x7fELF"
 
 
-def _read(file: Path) -> tuple[set[str], str]:
-    """The libraries that one file names, and the highest glibc; nothing where it is damaged."""
-    libraries: set[str] = set()
-    glibc = ""
+def _read(file: Path) -> Needs:
+    """What one file names; what stands before the damage where it is damaged."""
+    needs = Needs()
+    # The dynamic linker takes one of these folders only where the processor can, see ld.so(8).
+    chosen = "glibc-hwcaps" in file.parts
     with file.open("rb") as content:
         try:
             for section in ELFFile(content).iter_sections():
                 if isinstance(section, DynamicSection):
-                    libraries |= {str(tag.needed) for tag in section.iter_tags("DT_NEEDED")}  # type: ignore[attr-defined]
+                    tags = section.iter_tags("DT_NEEDED")
+                    needs |= Needs(libraries=tuple(str(tag.needed) for tag in tags))  # type: ignore[attr-defined]
                 elif isinstance(section, GNUVerNeedSection):
-                    glibc = max(glibc, *_versions(section), key=_version)
+                    needs |= Needs(glibc=max(_versions(section), key=_version))
+                elif isinstance(section, NoteSection) and not chosen:
+                    needs |= Needs(cpu=max(_levels(section)))
         except ELFError:
             pass  # Test data of packages has broken binaries; the loader never sees them.
-    return libraries, glibc
+    return needs
+
+
+def _levels(section: NoteSection) -> Iterator[str]:
+    """The levels in a ``.note.gnu.property``: one bit each, the first for all of x86-64."""
+    yield ""
+    for note in section.iter_notes():
+        if note["n_type"] == "NT_GNU_PROPERTY_TYPE_0":
+            for each in note["n_desc"]:
+                if each.pr_type == "GNU_PROPERTY_X86_ISA_1_NEEDED":
+                    yield from (CPUS[bit - 1] for bit in (1, 2, 3) if each.pr_data >> bit & 1)
 
 
 def _versions(section: GNUVerNeedSection) -> Iterator[str]:

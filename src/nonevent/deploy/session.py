@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,8 @@ class Session:
         Raises:
             HostUnfit: it cannot, with what to do about it.
         """
-        result = self.connection.request({"request": "fit", "manifest": manifest.as_dict()})
+        asked = {"request": "fit", "manifest": manifest.as_dict(), "clock": time.time()}
+        result = self.connection.request(asked)
         return parse("the answer to fit", result, lambda table: table.texts("missing"))
 
     def send(self, artifact: Artifact, name: str) -> int:

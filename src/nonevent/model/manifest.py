@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 LAYERS = ("app", "deps", "python")
 """In the order they stand in the artifact: what changes most comes first."""
+CPUS = ("x86-64-v2", "x86-64-v3", "x86-64-v4")
 DIGEST = r"[0-9a-f]{64}"
 FILE_MODES = (0o644, 0o755)
 
@@ -125,6 +126,8 @@ class Manifest:
     """Operating system and machine, e.g. ``linux-x86_64``."""
     glibc: str
     """The lowest glibc that the binaries inside need, e.g. ``2.17``; empty where none is."""
+    cpu: str = ""
+    """The lowest level of x86-64 processors that will do, e.g. ``x86-64-v2``; empty: any."""
     libraries: tuple[str, ...]
     """Shared libraries that the host must have, e.g. ``libpq.so.5``."""
     packages: tuple[tuple[str, str], ...]
@@ -196,6 +199,8 @@ class Manifest:
             "python": {"version": self.python.version, "abi": self.python.abi},
             "platform": self.platform,
             "glibc": self.glibc,
+            # Absent where it says nothing: artifacts from before there was one keep their names.
+            **({"cpu": self.cpu} if self.cpu else {}),
             "libraries": list(self.libraries),
             "packages": dict(self.packages),
             "services": [service.as_dict() for service in self.services],
@@ -238,6 +243,7 @@ def manifest_from(table: Table) -> Manifest:
         ),
         platform=table.text("platform"),
         glibc=table.text("glibc", ""),
+        cpu=table.choice("cpu", CPUS) if table.has("cpu") else "",
         libraries=table.texts("libraries"),
         packages=table.pairs("packages"),
         services=tuple(read_service(each) for each in table.tables("services")),
