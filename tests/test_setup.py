@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from nonevent.agent import setup as acting
 from nonevent.agent import units as helper
 from nonevent.agent.process.systemd import lacks, name_of
+from nonevent.config.directives import DIRECTIVES
 from nonevent.config.read import read_app
 from nonevent.errors import HostUnfit, UsageError
 from nonevent.model.service import NAME, Kind, Service
@@ -22,12 +24,12 @@ from nonevent.model.setup import Account, After, Enabled, File, Folder, Setup, r
 from nonevent.setup.calendar import calendars, trigger
 from nonevent.setup.place import Place
 from nonevent.setup.states import setup
+from nonevent.setup.units import units
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-APP = read_app(
-    """
+SMALL = """
     app = "shop"
     [services]
     web = "serve {socket}"
@@ -39,9 +41,8 @@ APP = read_app(
     static = "static"
     [environments.production]
     hosts = ["web1"]
-    """,
-    "nonevent.toml",
-)
+    """
+APP = read_app(SMALL, "nonevent.toml")
 PLACE = Place(
     app="shop",
     environment="production",
@@ -146,6 +147,60 @@ def test_a_changed_service_is_noticed() -> None:
     assert lacks((web,), known) == ()
     (said,) = lacks((web, worker), known)
     assert said.startswith("worker: needs a service, stopped by TERM within 600 s")
+
+
+SAMPLES = {
+    "MemoryMax": "500M",
+    "CPUQuota": "80%",
+    "LimitNOFILE": 65536,
+    "Nice": 5,
+    "WatchdogSec": "1min 30s",
+    "ReadWritePaths": ["/srv", "-/mnt"],
+    "PrivateTmp": False,
+}
+"""A value for one directive of each form."""
+WORDS = {
+    "CPUWeight": 100,
+    "StartupCPUWeight": 100,
+    "IOWeight": 100,
+    "ProtectHome": "read-only",
+    "ProtectProc": "default",
+    "ProcSubset": "all",
+    "RestrictAddressFamilies": "AF_NETLINK",
+    "RestrictNamespaces": "user mnt",
+    "SystemCallFilter": "@resources",
+    "DevicePolicy": "closed",
+    "DeviceAllow": "/dev/null rw",
+    "IPAddressAllow": "10.0.0.0/8",
+    "IPAddressDeny": "any",
+    "OOMPolicy": "kill",
+    "IOSchedulingClass": "idle",
+    "AllowedCPUs": "0-3",
+    "CPUAffinity": "0-3",
+}
+"""Values of those that have one of their own."""
+
+
+def test_every_directive_is_one_of_systemd(tmp_path: Path) -> None:
+    """All that a configuration may set stands at the end of the unit, and systemd knows it."""
+    by_form = {DIRECTIVES[name]: value for name, value in SAMPLES.items()}
+    values = {name: WORDS.get(name, by_form.get(form)) for name, form in DIRECTIVES.items()}
+    lines = "\n".join(f"{name} = {json.dumps(value)}" for name, value in values.items())
+    text = f"[services.night.systemd]\n{lines}\n[environments.production]"
+    app = read_app(SMALL.replace("[environments.production]", text), "nonevent.toml")
+    night = app.services[1]
+    unit = units(PLACE, app.services)["shop.night.service"]
+    assert unit.endswith("\n".join(night.systemd) + "\n")
+    assert "\nMemoryMax=500M\n" in unit
+    assert "\nReadWritePaths=/srv\nReadWritePaths=-/mnt\n" in unit
+    assert "MemoryMax=500M" in night.set_up_as()
+    program = shutil.which("systemd-analyze")
+    if program:
+        path = tmp_path / "shop.night.service"
+        path.write_text(re.sub(r"ExecStart=.*", "ExecStart=/bin/true", unit))
+        argv = (program, "verify", "--man=no", str(path))
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=30)
+        assert str(path) not in done.stderr
 
 
 def test_root_follows_no_link(tmp_path: Path) -> None:

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from nonevent.agent.release import Staged
     from nonevent.model.layout import Layout
 
+_PASSED_ON = (
+    *("TERM", "COLUMNS", "LINES", "TZ"),
+    # Set where a unit has a WatchdogSec=, sd_watchdog_enabled(3).
+    *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
+)
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PYTHON = re.compile(r"python(3(\.\d+)?)?")
 _SCRIPT = re.compile(rb"#!.*(?:python|/bin/sh)")
@@ -48,8 +53,8 @@ def environment(
     """The whole environment of a process of a release, from nothing.
 
     Later wins: the artifact's own variables, the configuration version, secrets, the service's.
-    What Nonevent says of itself cannot be overridden. Of ``base`` only a terminal's and the
-    locale's variables get through.
+    What Nonevent says of itself cannot be overridden. Of ``base`` only a terminal's variables, the
+    time zone and where systemd's watchdog listens get through.
     """
     folder = layout.release(staged.number)
     manifest = staged.manifest
@@ -60,7 +65,7 @@ def environment(
         **_account(os.getuid()),
         "LANG": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
-        **{name: base[name] for name in ("TERM", "COLUMNS", "LINES", "TZ") if name in base},
+        **{name: base[name] for name in _PASSED_ON if name in base},
         **dict(manifest.env),
         **variables.config(layout, staged.config),
         **variables.secrets(layout, launch.secrets),

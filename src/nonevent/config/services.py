@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from nonevent.config.command import ANYWHERE, LISTENING, listens, placeholder_fault, words_fault
+from nonevent.config.directives import read_directives
 from nonevent.config.env import read_env
 from nonevent.config.schedule import EXPECTED, NAMED, schedule_fault
 from nonevent.errors import Problem
@@ -73,6 +74,7 @@ def _service(name: str, table: Table) -> Service:
         stop_limit=table.seconds("stop_limit", stop_limit),
         schedule=_schedule(table, kind),
         env=read_env(table),
+        systemd=read_directives(table),
     )
     for key, only in _ONLY.items():
         if kind is not None and kind is not only and table.has(key):

@@ -63,6 +63,8 @@ class Service:
     schedule: str = ""
     """Timer: five cron fields, ``@daily`` and the like, or ``every 10m``."""
     env: tuple[tuple[str, str], ...] = ()
+    systemd: tuple[str, ...] = ()
+    """Lines of its own for its unit, such as ``MemoryMax=500M``."""
 
     @property
     def uses_port(self) -> bool:
@@ -73,7 +75,8 @@ class Service:
         """What a host has to be set up for, in words: what stands in the service's unit."""
         kind = "timer" if self.kind is Kind.TIMER else "service"
         when = f", {self.schedule}" if self.schedule else ""
-        return f"{kind}{when}, stopped by {self.stop_signal} within {self.stop_limit:g} s"
+        stop = f"stopped by {self.stop_signal} within {self.stop_limit:g} s"
+        return ", ".join((f"{kind}{when}", stop, *self.systemd))
 
     def as_dict(self) -> dict[str, object]:
         """The service as JSON carries it; what does not concern its kind is left out."""
@@ -92,6 +95,8 @@ class Service:
             }
         if self.kind is Kind.TIMER:
             raw["schedule"] = self.schedule
+        if self.systemd:
+            raw["systemd"] = list(self.systemd)
         return raw
 
 
@@ -117,6 +122,7 @@ def read_service(table: Table) -> Service:
         stop_limit=table.real("stop_limit", 30.0),
         schedule=table.text("schedule", ""),
         env=table.pairs("env"),
+        systemd=table.texts("systemd"),
     )
     health.done()
     table.done()

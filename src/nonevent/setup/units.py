@@ -39,7 +39,7 @@ OOMPolicy=continue
 {log}NONEVENT_RUN=%i
 SyslogIdentifier={app}-{service}-%i
 
-{sandbox}"""
+{sandbox}{own}"""
 
 _TIMER_SERVICE = """\
 [Unit]
@@ -56,7 +56,7 @@ TimeoutStopSec={limit}
 {log}
 SyslogIdentifier={app}-{service}
 
-{sandbox}"""
+{sandbox}{own}"""
 
 _TIMER = """\
 [Unit]
@@ -137,6 +137,12 @@ def units(place: Place, services: tuple[Service, ...]) -> dict[str, str]:
     return found
 
 
+def _own(service: Service) -> str:
+    """The directives that the configuration adds; a later one wins over ours."""
+    head = f"\n# From [services.{service.name}.systemd].\n" if service.systemd else ""
+    return head + "".join(f"{line}\n" for line in service.systemd)
+
+
 def _filled(template: str, place: Place, service: Service | None = None) -> str:
     values: dict[str, object] = {
         "app": place.app,
@@ -153,6 +159,7 @@ def _filled(template: str, place: Place, service: Service | None = None) -> str:
             "limit": max(1, round(service.stop_limit)),
             "schedule": service.schedule,
             "trigger": trigger(service.schedule) if service.schedule else "",
+            "own": _own(service),
             "log": f"LogExtraFields=NONEVENT_APP={place.app} NONEVENT_SERVICE={service.name} ",
         }
     return (_HEAD + template).format(**values).replace(" \n", "\n")
