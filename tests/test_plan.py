@@ -20,6 +20,7 @@ from nonevent.model.plan import (
     Drain,
     Halt,
     HoldPort,
+    Import,
     Keep,
     NoteStopped,
     Probe,
@@ -460,7 +461,7 @@ def test_prune_removes_what_nothing_refers_to() -> None:
 
 
 EVERY_STEP: tuple[Step, ...] = (
-    Stage(1), RunCommand(1, 0, "migrate"), HoldPort("::1", 80), Keep(),
+    Stage(1), Import(1), RunCommand(1, 0, "migrate"), HoldPort("::1", 80), Keep(),
     Boot(WEB_1), Probe(WEB_1), Steady(WEB_1), Retire(WEB_1), Halt(InstanceId("web", 1, 2)),
     Switch(None, ()),
     Switch(2, (WEB_1, WEB_2)), Watch(()), Confirm(2, 1), Confirm(2, None), Drain(WEB_1), Dismiss(),

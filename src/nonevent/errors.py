@@ -25,6 +25,7 @@
     │   ├── PortTaken             port-taken               1
     │   └── DiskFull              disk-full                1
     ├── WantStale                 want-stale               1
+    ├── ImportFailed              import-failed            1
     ├── BootFailed                boot-failed              1
     ├── ProbeFailed               probe-failed             1
     ├── ProofFailed               proof-failed             1   a process runs something else
@@ -258,6 +259,12 @@ class WantStale(NoneventError):
     """The host's ledger has moved since the want was made."""
 
     code = "want-stale"
+
+
+class ImportFailed(NoneventError):
+    """A module that a service names cannot be imported on the host; nothing was started."""
+
+    code = "import-failed"
 
 
 class BootFailed(NoneventError):

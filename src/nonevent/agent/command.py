@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nonevent.agent import kernel, launch, ledger, logs
@@ -17,7 +18,7 @@ from nonevent.agent.tools import agent_command
 from nonevent.errors import CommandFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from nonevent.agent.host import Host
     from nonevent.model.layout import Layout
@@ -37,19 +38,55 @@ def run_command(host: Host, step: RunCommand) -> str:
         CommandFailed: it ended with an error, or took too long.
         Interrupted: the operator wanted out; the command was told to stop.
     """
+
+    def told(text: str) -> None:
+        host.emit({"event": "output", "command": step.command, "text": text})
+
+    words = launch.words(host.layout, step.command, step.release)
+    ended = run_as_app(host, step.release, words, told=told)
+    if ended.status:
+        raise CommandFailed(
+            f"`{step.command}` ended with status {ended.status}", context=ended.tail
+        )
+    return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a command of a release ended, and the last lines it wrote."""
+
+    status: int
+    tail: tuple[str, ...]
+
+
+def run_as_app(
+    host: Host,
+    number: int,
+    words: tuple[str, ...],
+    *,
+    service: str = "",
+    limit: float = LIMIT,
+    told: Callable[[str], None] = lambda _: None,
+) -> Ended:
+    """Run a command in a release's environment, or in that of one of its services, to its end.
+
+    Raises:
+        CommandFailed: it took too long.
+        Interrupted: the operator wanted out; the command was told to stop.
+    """
     layout = host.layout
-    secrets = ledger.history(layout).secrets_for(step.release)
+    secrets = ledger.history(layout).secrets_for(number)
     argv = (
         *agent_command(),
         "exec",
-        *("--root", str(layout.root), "--release", str(step.release), "--name", NAME),
-        *("--secrets", str(secrets)),
+        *("--root", str(layout.root), "--release", str(number), "--name", NAME),
+        *("--secrets", str(secrets), "--service", service),
         "--",
-        *launch.words(layout, step.command, step.release),
+        *words,
     )
     logs.make(layout)
     tail: deque[str] = deque(maxlen=EVIDENCE)
-    with logs.private(layout.log(f"release-{step.release}"), "ab") as log:
+    with logs.private(layout.log(f"release-{number}"), "ab") as log:
         child = subprocess.Popen(
             host.manager.as_app(argv),
             stdin=subprocess.DEVNULL,
@@ -58,11 +95,11 @@ def run_command(host: Host, step: RunCommand) -> str:
             start_new_session=True,
         )
         try:
-            for line in _lines(host, child):
+            for line in _lines(host, child, limit):
                 log.write(line + b"\n")
                 text = line.decode(errors="replace")
                 tail.append(f"| {text}")
-                host.emit({"event": "output", "command": step.command, "text": text})
+                told(text)
             status = child.wait(timeout=STOP_LIMIT)
         except BaseException:
             # Also a full disk: the way back must not meet a migration that still goes on.
@@ -71,24 +108,19 @@ def run_command(host: Host, step: RunCommand) -> str:
                 end_left_behind(host)
             _end(child)
             raise
-    if status:
-        raise CommandFailed(
-            f"`{step.command}` ended with status {status}",
-            context=tuple(tail),
-        )
-    return ""
+    return Ended(status=status, tail=tuple(tail))
 
 
-def _lines(host: Host, child: subprocess.Popen[bytes]) -> Iterator[bytes]:
+def _lines(host: Host, child: subprocess.Popen[bytes], limit: float) -> Iterator[bytes]:
     """The lines of a child's output until it ends; what it left running is not waited for."""
     assert child.stdout  # noqa: S101  (it was started with a pipe)
     descriptor = child.stdout.fileno()
-    deadline = time.monotonic() + LIMIT
+    deadline = time.monotonic() + limit
     rest = b""
     while True:
         host.check()
         if time.monotonic() > deadline:
-            raise CommandFailed(f"a release command took longer than {LIMIT:g} s")
+            raise CommandFailed(f"a command of the release took longer than {limit:g} s")
         ended = child.poll() is not None
         ready, _, _ = select.select([descriptor], [], [], 0.05)
         data = os.read(descriptor, 65536) if ready else b""

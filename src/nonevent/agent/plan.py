@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
+from nonevent.agent.modules import candidates
 from nonevent.errors import HostUnfit, ReleaseUnknown, UsageError, WantStale
 from nonevent.model.instance import InstanceId, RunState
 from nonevent.model.ledger import State
@@ -19,6 +20,7 @@ from nonevent.model.plan import (
     Drain,
     Halt,
     HoldPort,
+    Import,
     Keep,
     NoteStopped,
     Plan,
@@ -93,11 +95,28 @@ def _deploy(want: Want, goal: Deploy, facts: Facts) -> Plan:
     )
     steps = (
         Stage(number),
+        *_import(number, manifest, facts),
         *(commands if goal.commands else ()),
         *converge(number, manifest, facts, address=want.address, port=want.port),
         *prune(want, facts, number),
     )
     return Plan(release=number, steps=steps)
+
+
+def _import(number: int, manifest: Manifest, facts: Facts) -> tuple[Import, ...]:
+    """Importing takes as long as booting, which proves as much of what is new in the app itself.
+
+    So it is done once for each set of dependencies: until a release with them has served here.
+    """
+    there = (
+        facts.manifest(each.number)
+        for each in facts.history.releases
+        if each.state not in {State.STAGED, State.FAILED}
+    )
+    known = {(each.layer("deps"), each.layer("python")) for each in there if each}
+    named = any(candidates(service) for service in manifest.services)
+    proven = (manifest.layer("deps"), manifest.layer("python")) in known
+    return (Import(number),) if named and not proven else ()
 
 
 def _is_same(goal: Deploy, manifest: Manifest, serving: Release, facts: Facts) -> bool:

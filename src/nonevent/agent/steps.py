@@ -12,6 +12,7 @@ from nonevent.agent import facts, ledger, lock, release, running, switch
 from nonevent.agent.command import run_command
 from nonevent.agent.health import probe_until_healthy, steady, watch
 from nonevent.agent.layers import clean_incoming, remove_tree
+from nonevent.agent.modules import import_modules
 from nonevent.agent.process.base import Program
 from nonevent.agent.tools import agent_command
 from nonevent.errors import BootFailed, PortTaken
@@ -23,6 +24,7 @@ from nonevent.model.plan import (
     Drain,
     Halt,
     HoldPort,
+    Import,
     Keep,
     NoteStopped,
     Probe,
@@ -53,6 +55,8 @@ def take(host: Host, step: Step, want: Want) -> str:  # noqa: C901, PLR0911, PLR
     match step:
         case Stage():
             return _stage(host, step, want)
+        case Import():
+            return import_modules(host, step)
         case RunCommand():
             return run_command(host, step)
         case HoldPort():

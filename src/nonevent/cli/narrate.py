@@ -14,6 +14,7 @@ from nonevent.model.plan import (
     Drain,
     Halt,
     HoldPort,
+    Import,
     Keep,
     NoteStopped,
     Probe,
@@ -42,6 +43,8 @@ def words(step: Step) -> tuple[str, str]:  # noqa: C901, PLR0911, PLR0912  (a ta
     match step:
         case Stage(release=number):
             return f"release {number}", "staged"
+        case Import():
+            return "import", "works here"
         case RunCommand(command=command):
             return "command", command
         case HoldPort(address=address, port=port):

@@ -24,6 +24,13 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Import:
+    """The modules that the release's services name were imported once, by its interpreter."""
+
+    release: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunCommand:
     """A release command has run once, by the new release's interpreter."""
 
@@ -130,6 +137,7 @@ class Remove:
 
 Step = (
     Stage
+    | Import
     | RunCommand
     | HoldPort
     | Keep
@@ -149,6 +157,7 @@ Step = (
 
 _STEPS: dict[str, type[Step]] = {
     "stage": Stage,
+    "import": Import,
     "run-command": RunCommand,
     "hold-port": HoldPort,
     "keep": Keep,
