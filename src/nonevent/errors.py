@@ -48,17 +48,20 @@ class NoneventError(Exception):
     """The root: one sentence, evidence below it, and what to do about it.
 
     ``context`` holds lines of evidence in the order they are to be read; ``hint`` names the
-    next command to type. Both may be empty.
+    next command to type; ``serves`` says what serves now. All of these may be empty.
     """
 
     code: ClassVar[str] = "failed"
     exit_status: ClassVar[int] = 1
 
-    def __init__(self, message: str, *, context: tuple[str, ...] = (), hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, context: tuple[str, ...] = (), hint: str = "", serves: str = ""
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.context = context
         self.hint = hint
+        self.serves = serves
 
     def as_dict(self) -> dict[str, object]:
         """The error as JSON carries it from the agent to the client."""
@@ -67,6 +70,7 @@ class NoneventError(Exception):
             "message": self.message,
             "context": list(self.context),
             "hint": self.hint,
+            "serves": self.serves,
         }
 
 
@@ -84,6 +88,7 @@ def from_dict(raw: dict[str, object]) -> NoneventError:
         str(raw.get("message", "failed without a message")),
         context=lines,
         hint=str(raw.get("hint", "")),
+        serves=str(raw.get("serves", "")),
     )
     return error
 

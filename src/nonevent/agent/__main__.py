@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
         return _COMMANDS[chosen.command](chosen)
     except NoneventError as error:
         print(f"error: {error.message}", file=sys.stderr)  # noqa: T201
-        for line in error.context:
+        for line in (*error.context, *error.serves.splitlines()):
             print(f"  {line}", file=sys.stderr)  # noqa: T201
         if error.hint:
             print(f"\nhint: {error.hint}", file=sys.stderr)  # noqa: T201

@@ -152,20 +152,22 @@ def _failed(host: Host, error: NoneventError, want: Want, decided: Plan, written
             written.close("needs-person")
         raise NeedsPerson(
             f"{error.message}, and going back failed: {ours.message}",
-            context=(*error.context, *ours.context, serving(host)),
+            context=(*error.context, *ours.context),
+            serves=serving(host),
             hint=f"nonevent status {want.environment}",
         ) from second
     with _even_if_full(host):
         written.close("went-back" if switched else "failed")
     serves = serving(host, "serves again" if switched else "still serves")
-    context = (*error.context, *_commands_that_ran(decided, written), serves)
+    context = (*error.context, *_commands_that_ran(decided, written))
     if switched and not isinstance(error, Interrupted):
         raise WentBack(
             f"{error.message}; the host went back",
             context=context,
             hint=_hint(error, want, decided),
+            serves=serves,
         ) from error
-    error.context = context
+    error.context, error.serves = context, serves
     error.hint = _hint(error, want, decided)
     raise error
 
@@ -317,7 +319,8 @@ def recover(host: Host) -> Story | None:
         host.going_back = False
         raise NeedsPerson(
             f"an earlier {story.goal} was cut off, and tidying up failed: {ours.message}",
-            context=(*ours.context, serving(host)),
+            context=ours.context,
+            serves=serving(host),
             hint=ours.hint,
         ) from error
     written.close("recovered")

@@ -13,10 +13,11 @@ from nonevent import __version__
 from nonevent.cli.build import build, check, init, verify
 from nonevent.cli.demo import demo
 from nonevent.cli.deploy import deploy, prune, rollback, start, stop
-from nonevent.cli.look import logs, plan, releases, status
+from nonevent.cli.look import logs, plan, releases
 from nonevent.cli.output import Output
 from nonevent.cli.run import lock, run, shell, unlock
 from nonevent.cli.setup import setup
+from nonevent.cli.status import status
 from nonevent.errors import Interrupted, NoneventError, UsageError
 
 

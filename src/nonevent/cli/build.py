@@ -10,7 +10,7 @@ import click
 
 from nonevent.cli.command import Command, common
 from nonevent.cli.output import size
-from nonevent.cli.setup import check_host
+from nonevent.cli.setup import check_hosts
 from nonevent.config.reference import annotated
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def check(command: Command, environment: str | None, keys: bool, as_user: str) -
     command.output.event("checked", app=app.app, services=[each.name for each in app.services])
     command.output.line("", f"the configuration of {app.app} is right: {services}")
     if environment:
-        check_host(command, environment, as_user)
+        check_hosts(command, environment, as_user)
 
 
 @click.command(short_help="Build an artifact from a commit.")

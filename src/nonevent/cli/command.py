@@ -12,15 +12,15 @@ import click
 
 from nonevent.cli.narrate import Narrator
 from nonevent.cli.output import Output
-from nonevent.errors import Interrupted, ProtocolBroken
+from nonevent.errors import Interrupted, ProtocolBroken, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from nonevent.build.build import Built
     from nonevent.deploy.deploy import Task
+    from nonevent.deploy.fleet import Fleet
     from nonevent.deploy.project import Project
-    from nonevent.deploy.session import Session
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,14 +53,26 @@ class Command:
         return Task(app=app, environment=app.environment(environment), by=operator(), reason=reason)
 
     @contextmanager
-    def session(self, project: Project, task: Task) -> Iterator[Session]:
-        """A conversation with the environment's host."""
-        from nonevent.deploy.session import Session
+    def fleet(self, project: Project, task: Task, *, host: str = "") -> Iterator[Fleet]:
+        """Conversations with the environment's hosts, or with one of them.
 
-        with project.transport(task.app.app, task.environment).connect(task.by) as connection:
+        Raises:
+            UsageError: there is no host of that name.
+        """
+        from nonevent.deploy.fleet import labels_of, reached
+
+        labels = labels_of(task.environment.hosts)
+        chosen = {each: label for each, label in labels.items() if host in ("", each, label)}
+        if host and not chosen:
+            raise UsageError(
+                f"there is no host `{host}` in {task.environment.name}",
+                context=("hosts: " + ", ".join(labels.values()),),
+            )
+        self.output.several = max(map(len, chosen.values())) if len(chosen) > 1 else 0
+        with reached(project, task, self.narrator, chosen) as fleet:
             self.output.scope = task.environment.name
             try:
-                yield Session(connection, self.narrator.agent)
+                yield fleet
             except KeyboardInterrupt:
                 raise Interrupted(
                     "interrupted", hint=f"nonevent status {task.environment.name}"

@@ -162,9 +162,7 @@ class Teller:
                     )
             case "sent":
                 out.scope = "local"
-                self.narrator.sent(
-                    table.text("layer"), table.number("bytes"), table.real("seconds")
-                )
+                self.narrator.agent(dict(table.raw))
             case "done":
                 self._done(table)
             case "begun" | "log":
@@ -181,6 +179,7 @@ class Teller:
                 for line in table.texts("context"):
                     if not line.startswith("|"):
                         out.line("", f"  {line}")
+                out.line("", f"  {table.text('serves', '')}")
             case _:
                 return
 

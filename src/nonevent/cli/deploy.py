@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nonevent.cli.command import Command, common
-from nonevent.model.want import Goal, Prune, Rollback, Start, Stop
+from nonevent.model.want import Goal, Prune, Start, Stop
 
 if TYPE_CHECKING:
     from nonevent.build.artifact import Artifact
@@ -52,16 +52,13 @@ def deploy(command: Command, environment: str, what: str, dirty: bool, reason: s
 
     project = command.project()
     task = command.task(project, environment, reason)
-    project.transport(task.app.app, task.environment)
     # Read before the build too: nobody should wait for one to learn of a mistake here.
     settings(project.folder, task.environment)
     artifact = artifact_of(command, project, what, dirty=dirty)
     refuse_other_app(task, artifact.manifest)
     values = variables(project.folder, task, artifact.manifest)
-    with command.session(project, task) as session:
-        outcome = bring(
-            session, task, artifact, values=values, ref=what, sent=command.narrator.sent
-        )
+    with command.fleet(project, task) as fleet:
+        outcome = bring(fleet, task, artifact, values=values, ref=what)
     _conclude(command, task, outcome, artifact.manifest.short)
 
 
@@ -78,14 +75,14 @@ def rollback(command: Command, environment: str, release: int | None, reason: st
     """
     project = command.project()
     task = command.task(project, environment, reason)
-    with command.session(project, task) as session:
-        from nonevent.deploy.deploy import carry_out
+    with command.fleet(project, task) as fleet:
+        from nonevent.deploy.deploy import roll_back
 
-        before = session.history()
+        before = fleet.first.session.history()
         if release is None:
             _name_skipped(command, before.rollback_target()[1])
-        outcome = carry_out(session, task, Rollback(release=release), what="rollback")
-        after = session.history().release(outcome.release or 0)
+        outcome = roll_back(fleet, task, release)
+        after = fleet.first.session.history().release(outcome.release or 0)
     _conclude(command, task, outcome, after.commit[:7] if after else "")
 
 
@@ -116,10 +113,10 @@ def stop(command: Command, environment: str, reason: str) -> None:
     """Stop everything of the app. `start` brings the current release back."""
     project = command.project()
     task = command.task(project, environment, reason)
-    with command.session(project, task) as session:
+    with command.fleet(project, task) as fleet:
         from nonevent.deploy.deploy import carry_out
 
-        carry_out(session, task, Stop(), what="stop")
+        carry_out(fleet, task, Stop(), what="stop")
     command.output.event("stopped")
     command.output.line("", f"{task.app.app} is stopped")
     command.output.line("next", f"nonevent start {environment}")
@@ -141,8 +138,8 @@ def _simple(command: Command, environment: str, goal: Goal, what: str) -> None:
 
     project = command.project()
     task = command.task(project, environment)
-    with command.session(project, task) as session:
-        outcome = carry_out(session, task, goal, what=what)
+    with command.fleet(project, task) as fleet:
+        outcome = carry_out(fleet, task, goal, what=what)
     if isinstance(goal, Prune):
         command.output.event("pruned", changed=outcome.changed)
         if not outcome.changed:
@@ -169,9 +166,12 @@ def _conclude(command: Command, task: Task, outcome: Outcome, commit: str) -> No
 
 def _url(environment: Environment) -> str:
     """Where the release is reached; on a host elsewhere, loopback is that host's own."""
+    many = f" on {len(environment.hosts)} hosts" if len(environment.hosts) > 1 else ""
     if environment.proxy != "none" and environment.domains:
-        return f"http://{environment.domains[0]}"
+        return f"http://{environment.domains[0]}{many}"
     if environment.port is None:
-        return f"on {environment.hosts[0]}" if environment.hosts else ""
+        return (many.strip() or f"on {environment.hosts[0]}") if environment.hosts else ""
     url = f"http://{environment.address}:{environment.port}"
+    if many:
+        return f"on port {environment.port} of {len(environment.hosts)} hosts"
     return f"{url} on {environment.hosts[0]}" if environment.hosts else url

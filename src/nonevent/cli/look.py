@@ -12,15 +12,16 @@ from nonevent.build.event import counted
 from nonevent.cli.command import Command, common
 from nonevent.cli.deploy import artifact_of
 from nonevent.cli.narrate import words
-from nonevent.cli.output import age, size
-from nonevent.model.parse import Table, parse
+from nonevent.cli.output import size
 from nonevent.model.plan import step_as_dict
 from nonevent.model.want import Deploy
 
 if TYPE_CHECKING:
+    from nonevent.deploy.fleet import Member
     from nonevent.deploy.project import Project
-    from nonevent.model.ledger import History
+    from nonevent.model.ledger import History, Release
     from nonevent.model.manifest import Manifest
+    from nonevent.model.plan import Step
 
 GIT_LIMIT = 30.0
 SHOWN_COMMITS = 20
@@ -41,24 +42,46 @@ def plan(command: Command, environment: str, what: str, dirty: bool) -> None:
     manifest = artifact.manifest
     refuse_other_app(task, manifest)
     values = variables(project.folder, task, manifest)
-    with command.session(project, task) as session:
+
+    def look(member: Member) -> tuple[tuple[str, ...], tuple[Step, ...], Manifest | None]:
+        session = member.session
         missing = session.fit(manifest)
         config, secrets = session.configure(values.settings, values.secrets, check=True)
-        steps = session.plan(want(task, Deploy(manifest=manifest, config=config, secrets=secrets)))
-        history = session.history()
-        before = session.manifest(history.current) if history.current else None
+        first = member is fleet.first
+        goal = Deploy(manifest=manifest, config=config, secrets=secrets, commands=first)
+        steps = session.plan(want(task, goal, member=member))
+        current = session.history().current
+        return missing, steps, session.manifest(current) if current else None
+
+    with command.fleet(project, task) as fleet:
+        found = fleet.everywhere(look)
+    before = found[fleet.first.label][2]
     _commits(command, project, before, manifest)
     _packages(command, before, manifest)
+    for label, (missing, steps, _) in found.items():
+        _steps(command, "" if fleet.alone else label, manifest, missing, steps)
+
+
+def _steps(
+    command: Command,
+    label: str,
+    manifest: Manifest,
+    missing: tuple[str, ...],
+    steps: tuple[Step, ...],
+) -> None:
+    """What would be done on a host; the label is empty where there is only one."""
+    out, host = command.output, {"host": label} if label else {}
+    named = f"{label:<{out.several}}  " if label else ""
     for name in missing:
         ref = manifest.layer(name)
-        command.output.event("would-send", layer=name, bytes=ref.size if ref else 0)
-        command.output.data(f"send     layer {name}, {size(ref.size if ref else 0)}")
+        out.event("would-send", **host, layer=name, bytes=ref.size if ref else 0)
+        out.data(f"{named}send     layer {name}, {size(ref.size if ref else 0)}")
     for step in steps:
-        command.output.event("would", step=step_as_dict(step))
+        out.event("would", **host, step=step_as_dict(step))
         subject, text = words(step)
-        command.output.data(f"step     {subject}: {text}")
+        out.data(f"{named}step     {subject}: {text}")
     if not steps:
-        command.output.data("nothing to do: this artifact already serves")
+        out.data(f"{named}nothing to do: this artifact already serves")
 
 
 def _commits(command: Command, project: Project, before: Manifest | None, after: Manifest) -> None:
@@ -95,90 +118,6 @@ def _packages(command: Command, before: Manifest | None, after: Manifest) -> Non
             command.output.data(f"package  {text}")
 
 
-@click.command()
-@click.argument("environment")
-@common
-def status(command: Command, environment: str) -> None:
-    """Show what really runs, from the process manager and the kernel."""
-    project = command.project()
-    task = command.task(project, environment)
-    with command.session(project, task) as session:
-        raw = session.status()
-    command.output.event("status", **raw)
-    if not command.output.as_json:
-        parse("the status", raw, lambda table: _show_status(command, environment, table))
-
-
-def _show_status(command: Command, environment: str, table: Table) -> None:
-    say = command.output.data
-    if table.take("release") is None:
-        say(f"nothing has been deployed to {environment}")
-    else:
-        release = table.table("release")
-        who = f"since {release.text('since')}, by {release.text('by')}"
-        say(
-            f"release {release.number('number')} ({release.text('commit')[:7]}) "
-            f"{release.text('subject')}\n{who}"
-        )
-    front = table.take("front")
-    if isinstance(front, list):
-        say(f"listens on http://{front[0]}:{front[1]}")
-    _show_instances(list(table.tables("instances")))
-    for timer in table.tables("timers"):
-        say(f"timer {timer.text('service')}: {timer.text('schedule')}")
-    disk = table.table("disk")
-    say(f"disk {size(disk.number('used'))} used, {size(disk.number('free'))} free")
-    _show_troubles(command, environment, table)
-
-
-def _show_instances(instances: list[Table]) -> None:
-    from rich import print as show
-
-    if not instances:
-        return
-    grid = Grid(box=None, pad_edge=False, header_style="dim")
-    for name in ("service", "release", "state", "pid", "for", "memory", "proof"):
-        grid.add_column(name, no_wrap=name != "proof")
-    for each in instances:
-        complaints = each.texts("complaints")
-        alive = each.number("processes") > 0
-        serves = " (serves)" if each.flag("serves") else ""
-        grid.add_row(
-            each.text("service"),
-            str(each.number("release")),
-            each.text("state") + serves,
-            str(each.number("pid") or "-"),
-            age(each.number("seconds")) if alive else "-",
-            size(each.number("memory")) if alive else "-",
-            complaints[0] if complaints else ("runs its release" if alive else each.text("detail")),
-        )
-    show(grid)
-
-
-def _show_troubles(command: Command, environment: str, table: Table) -> None:
-    out = command.output
-    meant_to_run = table.flag("running") and table.take("release") is not None
-    if meant_to_run and not any(each.number("processes") for each in table.tables("instances")):
-        out.line("note", f"nothing of it runs; `nonevent start {environment}` starts it")
-    if not table.flag("running") and table.take("release") is not None:
-        out.line("note", f"stopped; `nonevent start {environment}` brings it back")
-    if table.take("locked") is not None:
-        note = table.table("locked")
-        out.line(
-            "note",
-            f"locked by {note.text('by')} since {note.text('since')}: {note.text('reason')}; "
-            f"`nonevent unlock {environment}` allows changes again",
-        )
-    if table.take("busy") is not None:
-        out.line("note", f"busy: {table.text('busy')}")
-    if table.take("interrupted") is not None:
-        out.line(
-            "note",
-            f"cut off: {table.text('interrupted')}; it is tidied up within seconds, or by "
-            f"`nonevent start {environment}`",
-        )
-
-
 @click.command(short_help="List the releases, and what became of each.")
 @click.argument("environment")
 @common
@@ -186,29 +125,45 @@ def releases(command: Command, environment: str) -> None:
     """List the releases of an environment, the newest first, and what became of each."""
     project = command.project()
     task = command.task(project, environment)
-    with command.session(project, task) as session:
-        history = session.history()
-    for each in reversed(history.releases):
+    with command.fleet(project, task) as fleet:
+        found = fleet.everywhere(lambda each: each.session.history())
+    every = [(host, each) for host in found for each in reversed(found[host].releases)]
+    for label, each in every:
+        host = {} if fleet.alone else {"host": label}
         command.output.event(
-            "release", number=each.number, state=each.state.value, commit=each.commit,
+            "release", **host, number=each.number, state=each.state.value, commit=each.commit,
             subject=each.subject, artifact=each.artifact, by=each.by, since=each.since,
             config=each.config, reason=each.reason, on_disk=each.on_disk,
         )  # fmt: skip
     if not command.output.as_json:
-        _show_releases(history)
+        _show_releases(found)
 
 
-def _show_releases(history: History) -> None:
+def _show_releases(found: dict[str, History]) -> None:
+    """A line for each release; where hosts differ in what became of it, that of each."""
     from rich import print as show
+
+    by_number: dict[int, dict[str, Release]] = {}
+    for label, history in found.items():
+        for release in history.releases:
+            by_number.setdefault(release.number, {})[label] = release
 
     grid = Grid(box=None, pad_edge=False, header_style="dim")
     for name in ("release", "state", "commit", "deployed", "by", "subject"):
         grid.add_column(name, no_wrap=name != "subject")
-    for each in reversed(history.releases):
-        state = each.state.value if each.on_disk else f"{each.state.value}, removed"
+    for number in sorted(by_number, reverse=True):
+        there = by_number[number]
+        each = next(iter(there.values()))
+        states = {label: _state(release) for label, release in there.items()}
+        alike = len(set(states.values())) == 1 and len(states) == len(found)
+        state = _state(each) if alike else ", ".join(f"{a}: {b}" for a, b in states.items())
         subject = f"{each.subject} ({each.reason})" if each.reason else each.subject
         grid.add_row(str(each.number), state, each.commit[:7], each.staged, each.by, subject)
     show(grid)
+
+
+def _state(release: Release) -> str:
+    return release.state.value if release.on_disk else f"{release.state.value}, removed"
 
 
 @click.command(short_help="Show what services wrote.")
@@ -231,8 +186,12 @@ def logs(
     """Show what services wrote, with the instance in front of each line."""
     project = command.project()
     task = command.task(project, environment)
-    with command.session(project, task) as session:
+    with command.fleet(project, task) as fleet:
         try:
-            session.logs(service=service, release=release, lines=lines, follow=follow)
+            fleet.everywhere(
+                lambda each: each.session.logs(
+                    service=service, release=release, lines=lines, follow=follow
+                )
+            )
         except KeyboardInterrupt:
             return

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, assert_never
 
 from nonevent.build.event import Began, Ended, Noticed
+from nonevent.cli.output import size
 from nonevent.model.parse import Table, parse
 from nonevent.model.plan import (
     Boot,
@@ -32,6 +34,7 @@ from nonevent.model.plan import (
 if TYPE_CHECKING:
     from nonevent.build.event import Event
     from nonevent.cli.output import Output
+    from nonevent.errors import NoneventError
 
 INTERRUPTED = "interrupted; waiting until the host has settled (Ctrl-C again: do not wait)"
 UNSHOWN = (Boot, Keep)
@@ -89,6 +92,7 @@ class Narrator:
     """Says what builds and agents report."""
 
     output: Output
+    _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
     def build(self, event: Event) -> None:
         """A build's event."""
@@ -105,34 +109,41 @@ class Narrator:
                 out.event("note", text=message, hint=hint)
                 out.line("note", f"{message}; {hint}" if hint else message)
 
-    def sent(self, name: str, count: int, seconds: float) -> None:
-        """A layer has travelled."""
-        from nonevent.cli.output import size
+    def agent(self, raw: dict[str, object], *, label: str = "") -> None:
+        """An agent's event, as it came over the protocol, with its host where there are several."""
+        with self._one_at_a_time:
+            host = {"host": label} if label else {}
+            self.output.event(str(raw.get("event")), **host, **_rest(raw))
+            if label:
+                self.output.scope = label
+            parse("an event of the agent", raw, lambda table: self._agent(table, label))
 
-        self.output.event("sent", layer=name, bytes=count, seconds=round(seconds, 3))
-        self.output.row("received", f"layer {name}, {size(count)}", seconds)
+    def skipped(self, label: str, error: NoneventError) -> None:
+        """A host is left out."""
+        self.output.event("skipped", host=label, **error.as_dict())
+        self.output.line("note", f"{label} is skipped, and keeps what it has: {error.message}")
 
-    def agent(self, raw: dict[str, object]) -> None:
-        """An agent's event, as it came over the protocol."""
-        self.output.event(str(raw.get("event")), **_rest(raw))
-        parse("an event of the agent", raw, self._agent)
-
-    def _agent(self, table: Table) -> None:
+    def _agent(self, table: Table, label: str) -> None:
+        named = f"{label}: " if label else ""
         out = self.output
         match table.text("event"):
             case "begun":
                 subject, text = words(read_step(table.table("step")))
-                out.doing("at work on", f"{subject}: {text}")
+                out.doing("at work on", f"{named}{subject}: {text}")
             case "done":
                 self._done(table)
             case "output":
                 out.output(table.text("text"))
+            case "sent":
+                detail = f"layer {table.text('layer')}, {size(table.number('bytes'))}"
+                out.row("received", detail, table.real("seconds"))
             case "note":
-                out.line("note", table.text("text"))
+                out.line("note", named + table.text("text"))
             case "interrupted":
                 out.line("note", INTERRUPTED)
             case "log":
-                out.data(f"{table.text('log')} | {table.text('text')}")
+                host = f"{label:<{out.several}} " if label else ""
+                out.data(f"{host}{table.text('log')} | {table.text('text')}")
             case _:
                 # A newer agent may say more than this client understands.
                 return

@@ -35,6 +35,8 @@ class Output:
     as_json: bool = False
     scope: str = ""
     """What the next lines are about, e.g. ``build`` or ``local``; shown when it changes."""
+    several: int = 0
+    """Where lines of several hosts come mixed: the width of their names, which each line shows."""
     console: Console = field(
         default_factory=lambda: Console(stderr=True, highlight=False, soft_wrap=True)
     )
@@ -91,14 +93,15 @@ class Output:
         if self.as_json:
             return
         self._last = time.monotonic()
-        scope = self.scope if self.scope != self._shown_scope else ""
+        scope = self.scope if self.several or self.scope != self._shown_scope else ""
         self._shown_scope = self.scope
-        if len(scope) >= SCOPE:
+        width = max(SCOPE, self.several + 1)
+        if len(scope) >= width:
             # A long name has a line of its own, so that what follows stays in its columns.
             self._print(Text(scope, style="bold"))
             scope = ""
         text = Text()
-        text.append(f"{scope:<{SCOPE}}", style="bold")
+        text.append(f"{scope:<{width}}", style="bold")
         text.append(f"{subject:<{SUBJECT}} ")
         took = "" if seconds is None else f"{seconds:6.1f} s"
         text.append(f"{detail:<{DETAIL}}" if took else detail)
@@ -127,7 +130,8 @@ class Output:
         """A line that another program said."""
         if not self.as_json:
             self._last = time.monotonic()
-            self._print(Text(f"{'':<{SCOPE}}| {text}", style="dim"))
+            scope = self.scope if self.several else ""
+            self._print(Text(f"{scope:<{max(SCOPE, self.several + 1)}}| {text}", style="dim"))
 
     def _print(self, text: Text) -> None:
         text.rstrip()
@@ -140,7 +144,7 @@ class Output:
             self.event("error", **error.as_dict(), exit_status=error.exit_status)
             return
         self.line("error", error.message, style="bold red")
-        for line in error.context:
+        for line in (*error.context, *error.serves.splitlines()):
             self._print(Text(f"  {line}"))
         if error.hint:
             self.console.print()

@@ -11,9 +11,18 @@ from typing import TYPE_CHECKING
 import click
 
 from nonevent.cli.command import Command, common
+from nonevent.deploy.check import Finding, findings
+from nonevent.deploy.fleet import HANDSHAKES, labels_of
+from nonevent.deploy.parallel import side_by_side
+from nonevent.deploy.setup import carry_out, decided, emit, look, refuse_unsuited, surveyor
 from nonevent.errors import HostUnfit, NoneventError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nonevent.deploy.deploy import Task
+    from nonevent.deploy.project import Project
+    from nonevent.model.setup import Setup
     from nonevent.transport.ssh import Ssh
 
 
@@ -34,62 +43,93 @@ def setup(command: Command, environment: str, check: bool, into: Path | None, as
     Needed once, and when services, schedules or domains change. It may be repeated: what is so
     already is left alone. Uses sudo on the host, unless it logs in as root.
     """
-    from nonevent.deploy.setup import carry_out, decided, emit, look, refuse_unsuited, surveyor
-
     project = command.project()
     task = command.task(project, environment)
     refuse_unsuited(task)
-    transport = project.transport(task.app.app, task.environment)
-    host: Ssh = transport  # type: ignore[assignment]  # an environment with hosts
-    seer = surveyor(host, as_user)
-    command.output.doing("looking at", host.host)
-    wanted = decided(task, host, look(seer, task, host.root))
-    command.output.quiet()
-    if into:
-        for path in emit(wanted, into):
-            command.output.event("written", path=str(path))
-            command.output.data(str(path))
-        return
-    status = carry_out(seer, task, wanted, check=check, as_json=command.output.as_json)
-    host.leave()
-    if not status and not check:
+    labels = labels_of(task.environment.hosts)
+    several = len(labels) > 1
+    for host in _transports(project, task):
+        seer = surveyor(host, as_user)
+        command.output.doing("looking at", host.host)
+        wanted = decided(task, host, look(seer, task, host.root))
+        command.output.quiet()
+        if into:
+            for path in emit(wanted, into / labels[host.host] if several else into):
+                command.output.event("written", path=str(path))
+                command.output.data(str(path))
+            continue
+        if several:
+            command.output.line("", labels[host.host], style="bold")
+        status = carry_out(seer, task, wanted, check=check, as_json=command.output.as_json)
+        host.leave()
+        if status:
+            sys.exit(status)
+    if not check and not into:
         command.output.line("next", f"nonevent deploy {environment}")
-    sys.exit(status)
 
 
-def check_host(command: Command, environment: str, as_user: str) -> None:
-    """Look at the host of an environment, and show a line for each thing.
+def _transports(project: Project, task: Task) -> Iterator[Ssh]:
+    for name in task.environment.hosts:
+        host: Ssh = project.transport(task.app.app, task.environment, name)  # type: ignore[assignment]  # it has a name
+        yield host
+
+
+def check_hosts(command: Command, environment: str, as_user: str) -> None:
+    """Look at the hosts of an environment, side by side, and show a line for each thing.
 
     Raises:
         HostUnfit: something is not as a deploy needs it.
     """
-    from nonevent.deploy.check import findings
-    from nonevent.deploy.setup import decided, look, surveyor
-
     project = command.project()
     task = command.task(project, environment)
     if not task.environment.hosts:
         raise UsageError(f"`{environment}` is this machine, and has no host to look at")
-    transport = project.transport(task.app.app, task.environment)
-    host: Ssh = transport  # type: ignore[assignment]  # an environment with hosts
-    command.output.doing("looking at", host.host)
+    labels = labels_of(task.environment.hosts)
+    command.output.doing("looking at", ", ".join(labels.values()))
+    works = {
+        labels[host.host]: (lambda host=host: _findings(task, host, as_user))
+        for host in _transports(project, task)
+    }
+    results = side_by_side(works, most=HANDSHAKES)
+    command.output.quiet()
+    found = {each: results.done.get(each, ()) for each in labels.values()}
+    for label, error in results.failed.items():
+        found[label] = (Finding(what="reachable", found=error.message, mend=error.hint or "?"),)
+    if len(labels) == 1 and results.failed:
+        raise next(iter(results.failed.values()))
+    for label, lines in found.items():
+        _show(command, label if len(labels) > 1 else "", lines)
+    bad = {label: [each for each in found[label] if each.mend] for label in found}
+    count = sum(map(len, bad.values()))
+    if count:
+        things = "one thing" if count == 1 else f"{count} things"
+        names = ", ".join(label for label in bad if bad[label])
+        verb = "is" if sum(map(bool, bad.values())) == 1 else "are"
+        hint = next(each.mend for label in bad for each in bad[label])
+        raise HostUnfit(f"{names} {verb} not ready: {things} to mend", hint=hint)
+
+
+def _findings(task: Task, host: Ssh, as_user: str) -> tuple[Finding, ...]:
+    """What there is to say of one host."""
     began = time.time()
     seen = look(surveyor(host, as_user), task, host.root)
     # The host looked at its clock at some moment in between.
     offset = min((seen.clock - began, seen.clock - time.time()), key=abs)
     offset = 0.0 if began <= seen.clock <= time.time() else offset
+    wanted: Setup | NoneventError
     try:
         wanted = decided(task, host, seen)
     except NoneventError as error:
-        found = findings(task, seen, error, machine=platform.machine(), offset=offset)
-    else:
-        found = findings(task, seen, wanted, machine=platform.machine(), offset=offset)
-    command.output.quiet()
+        wanted = error
+    return findings(task, seen, wanted, machine=platform.machine(), offset=offset)
+
+
+def _show(command: Command, label: str, found: tuple[Finding, ...]) -> None:
+    """The findings of a host; the label is empty where there is only one."""
+    host = {"host": label} if label else {}
+    if label:
+        command.output.data(f"\n{label}")
     for each in found:
-        command.output.event("finding", what=each.what, found=each.found, mend=each.mend)
+        command.output.event("finding", **host, what=each.what, found=each.found, mend=each.mend)
         mend = f"  -> {each.mend}" if each.mend else ""
         command.output.data(f"{each.what:<10} {each.found}{mend}")
-    bad = [each for each in found if each.mend]
-    if bad:
-        things = "one thing" if len(bad) == 1 else f"{len(bad)} things"
-        raise HostUnfit(f"{host.host} is not ready: {things} to mend", hint=bad[0].mend)

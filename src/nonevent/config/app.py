@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nonevent.errors import UsageError
 from nonevent.model.parse import did_you_mean
+from nonevent.model.service import Kind
+from nonevent.model.want import CONFIRM_WITHIN
 
 if TYPE_CHECKING:
     from nonevent.model.service import Service
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 LOCAL = "local"
 """The environment that always exists: this machine."""
 LOCAL_PORT = 8000
+
+Roles = tuple[tuple[str, tuple[str, ...]], ...]
+"""Hosts, and the names of the services that run on each."""
 
 Variables = tuple[tuple[str, str], ...]
 """Names and values, sorted by name."""
@@ -44,6 +49,8 @@ class Environment:
     name: str
     hosts: tuple[str, ...] = ()
     """As ``ssh`` takes them; empty for this machine."""
+    roles: Roles = ()
+    """Which services run on which host, where the file says so."""
     root: str = ""
     """The app's folder on the hosts; empty for ``/srv/<app>``."""
     address: str = "127.0.0.1"
@@ -57,6 +64,10 @@ class Environment:
     keep: int = 5
     """How many good releases stay on disk beside the current one."""
     keep_failed: int = 2
+    confirm_within: float = CONFIRM_WITHIN
+    """Seconds that a host waits for the others before it goes back by itself."""
+    unreachable: str = "fail"
+    """What is done about a host of several that cannot be reached: ``fail`` or ``skip``."""
     env: Variables = ()
 
 
@@ -76,6 +87,26 @@ class App:
     """Variables that every environment must define."""
     env: Variables = ()
     environments: tuple[Environment, ...] = (Environment(name=LOCAL, port=LOCAL_PORT),)
+
+    def runs_on(self, environment: Environment, host: str) -> tuple[str, ...] | None:
+        """The services that run on one of several hosts; None where all do.
+
+        What must not run twice, singletons and timers, runs on the first host, unless the
+        configuration says where.
+        """
+        if environment.roles:
+            return dict(environment.roles)[host]
+        if len(environment.hosts) < 2:
+            return None
+        once = host == environment.hosts[0]
+        several = {Kind.WEB, Kind.WORKER}
+        return tuple(each.name for each in self.services if once or each.kind in several)
+
+    def on(self, environment: Environment, host: str) -> App:
+        """The app as one host of an environment has it."""
+        named = self.runs_on(environment, host)
+        here = tuple(each for each in self.services if named is None or each.name in named)
+        return replace(self, services=here)
 
     def environment(self, name: str) -> Environment:
         """The environment of that name.

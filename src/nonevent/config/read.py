@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nonevent.config.app import LOCAL, LOCAL_PORT, App, Build, Environment
 from nonevent.config.command import ANYWHERE, placeholder_fault, words_fault
 from nonevent.config.env import EXPECTED, is_variable, read_env
+from nonevent.config.hosts import read_hosts, refuse_none
 from nonevent.config.services import read_services
 from nonevent.errors import ConfigInvalid, ConfigMissing, Problem, UsageError
 from nonevent.model.parse import Table, plain, shown
@@ -19,6 +20,8 @@ from nonevent.model.want import MANAGERS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from nonevent.model.service import Service
+
 NONEVENT = "nonevent.toml"
 PYPROJECT = "pyproject.toml"
 FILES = (NONEVENT, PYPROJECT)
@@ -26,9 +29,9 @@ FILES = (NONEVENT, PYPROJECT)
 
 FORMAT = 1
 """Of the configuration; a file may say which one it was written for."""
-_HOST = r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9_][A-Za-z0-9_.:-]*"
 _DOMAIN = r"(\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
 PROXIES = ("nginx", "none")
+UNREACHABLE = ("fail", "skip")
 _PYTHON = r"3\.\d{1,2}(\.\d{1,2})?"
 
 
@@ -126,10 +129,10 @@ def _app(table: Table) -> App:
         python=table.text("python", "", pattern=_PYTHON, expected='a version such as "3.12"'),
         build=_build(table.table("build")),
         release=_commands(table, "release", ANYWHERE),
-        services=read_services(table.table("services")),
+        services=(services := read_services(table.table("services"))),
         required=_required(table),
         env=read_env(table),
-        environments=_environments(table.table("environments")),
+        environments=_environments(table.table("environments"), services),
     )
     table.done()
     return app
@@ -182,29 +185,24 @@ def _stays_inside(path: str) -> bool:
     return bool(path) and not any(part in ("", ".", "..") for part in parts) and "\0" not in path
 
 
-def _environments(table: Table) -> tuple[Environment, ...]:
+def _environments(table: Table, services: tuple[Service, ...]) -> tuple[Environment, ...]:
     found = []
     if not table.has(LOCAL):
         found.append(Environment(name=LOCAL, port=LOCAL_PORT))
     for name in table.raw:
         if not re.fullmatch(NAME, name):
             table.problem(name, expected=NAME_IN_WORDS, found=f"the name `{plain(name)}`")
-        found.append(_environment(name, table.table(name)))
+        found.append(_environment(name, table.table(name), services))
     return tuple(found)
 
 
-def _environment(name: str, table: Table) -> Environment:
+def _environment(name: str, table: Table, services: tuple[Service, ...]) -> Environment:
     standard = Environment(name=name)
-    hosts = table.texts("hosts")
+    hosts, roles = read_hosts(table, services)
     if name == LOCAL and hosts:
         table.problem("hosts", expected=f"no hosts: `{LOCAL}` is this machine")
-    elif name != LOCAL and not table.raw.get("hosts"):
-        table.problem("hosts", expected='a list of hosts, as ssh takes them: ["web1.example.com"]')
-    for number, host in enumerate(hosts):
-        if not re.fullmatch(_HOST, host):
-            table.problem(f"hosts[{number}]", expected="a host, as ssh takes it", found=shown(host))
-        elif host in hosts[:number]:
-            table.problem(f"hosts[{number}]", expected="each host once", found=shown(host))
+    elif name != LOCAL:
+        refuse_none(table)
     if name == LOCAL and table.has("root"):
         table.problem("root", expected=f"no root: `{LOCAL}` is in .nonevent/ of the project")
     port = _port(table, name)
@@ -212,6 +210,7 @@ def _environment(name: str, table: Table) -> Environment:
     environment = Environment(
         name=name,
         hosts=hosts,
+        roles=roles,
         root=table.text("root", "", pattern=r"/[^\x00-\x1f]*[^/\x00-\x1f]",
                         expected="an absolute path, such as /srv/shop"),
         address=table.text("address", standard.address, pattern=r"[0-9A-Za-z.:-]+",
@@ -222,6 +221,8 @@ def _environment(name: str, table: Table) -> Environment:
         domains=_domains(table, hosts),
         keep=table.number("keep", standard.keep, least=1, most=1000),
         keep_failed=table.number("keep_failed", standard.keep_failed, most=1000),
+        unreachable=table.choice("unreachable", UNREACHABLE, standard.unreachable),
+        confirm_within=table.seconds("confirm_within", standard.confirm_within),
         env=read_env(table),
     )  # fmt: skip
     table.done()

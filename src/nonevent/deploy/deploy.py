@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nonevent.config.variables import require, settings
-from nonevent.errors import UsageError
-from nonevent.model.want import Deploy, Goal, Start, Want
+from nonevent.errors import ReleaseUnknown, UsageError
+from nonevent.model.want import Deploy, Goal, Rollback, Start, Want
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable
     from pathlib import Path
 
     from nonevent.build.artifact import Artifact
     from nonevent.config.app import App, Environment
-    from nonevent.deploy.session import Session
+    from nonevent.deploy.fleet import Fleet, Member
+    from nonevent.model.ledger import History
     from nonevent.model.manifest import Manifest
 
 
@@ -39,8 +41,15 @@ class Outcome:
     seconds: float
 
 
-def want(task: Task, goal: Goal, *, ledger: int | None = None) -> Want:
-    """The want for a goal in this environment."""
+def want(
+    task: Task,
+    goal: Goal,
+    *,
+    ledger: int | None = None,
+    member: Member | None = None,
+    together: bool = False,
+) -> Want:
+    """The want for a goal on a host of this environment."""
     environment = task.environment
     return Want(
         app=task.app.app,
@@ -54,6 +63,9 @@ def want(task: Task, goal: Goal, *, ledger: int | None = None) -> Want:
         manager=environment.manager,
         keep=environment.keep,
         keep_failed=environment.keep_failed,
+        services=member.services if member else None,
+        together=together,
+        confirm_within=environment.confirm_within,
     )
 
 
@@ -91,45 +103,132 @@ def refuse_other_app(task: Task, manifest: Manifest) -> None:
 
 
 def deploy(
-    session: Session,
+    fleet: Fleet,
     task: Task,
     artifact: Artifact,
     *,
     values: Variables,
     ref: str,
-    sent: Callable[[str, int, float], None],
 ) -> Outcome:
-    """Bring an artifact to a host and make it the one that serves.
+    """Bring an artifact to all hosts and make it the one that serves.
 
-    ``sent`` is called for each layer that travelled: its name, bytes and seconds.
+    Every host is prepared before any boots the release, see :class:`nonevent.model.plan.Gate`.
 
     Raises:
         NoneventError: with what serves now.
     """
     manifest = artifact.manifest
     refuse_other_app(task, manifest)
-    ledger = session.begin(task.environment.name, f"deploy {manifest.short}")
-    for name in session.fit(manifest):
-        began = time.monotonic()
-        size = session.send(artifact, name)
-        sent(name, size, time.monotonic() - began)
-    config, secrets = session.configure(values.settings, values.secrets)
-    goal = Deploy(manifest=manifest, config=config, secrets=secrets, ref=ref)
-    return _apply(session, want(task, goal, ledger=ledger))
+    ledgers = _begin(fleet, task, f"deploy {manifest.short}")
+    missing = fleet.everywhere(lambda each: each.session.fit(manifest))
+
+    def bring(member: Member) -> Deploy:
+        for name in missing[member.label]:
+            began = time.monotonic()
+            size = member.session.send(artifact, name)
+            seconds = round(time.monotonic() - began, 3)
+            member.session.on_event(
+                {"event": "sent", "layer": name, "bytes": size, "seconds": seconds}
+            )
+        config, secrets = member.session.configure(values.settings, values.secrets)
+        first = member is fleet.first
+        return Deploy(manifest=manifest, config=config, secrets=secrets, ref=ref, commands=first)
+
+    goals = fleet.everywhere(bring)
+    number = 0 if fleet.alone else _number(fleet, task, goals)
+    goals = {label: replace(goal, number=number) for label, goal in goals.items()}
+    return _apply(fleet, task, goals, ledgers)
 
 
-def carry_out(session: Session, task: Task, goal: Goal, *, what: str) -> Outcome:
-    """Make a want true that brings nothing along: rollback, start, stop, prune.
+def _number(fleet: Fleet, task: Task, goals: Mapping[str, Deploy]) -> int:
+    """The number that the release gets everywhere; 0 where all hosts serve it already."""
+
+    def look(member: Member) -> tuple[int | None, int | None, int]:
+        session, goal = member.session, goals[member.label]
+        history = session.history()
+        return (
+            session.would_run(want(task, goal, member=member)),
+            history.current,
+            (history.next_number),
+        )
+
+    seen = fleet.everywhere(look).values()
+    releases = {release for release, _, _ in seen}
+    if len(releases) == 1 and all(release == current for release, current, _ in seen):
+        return 0
+    return max(number for _, _, number in seen)
+
+
+def roll_back(fleet: Fleet, task: Task, release: int | None) -> Outcome:
+    """Go back on all hosts: to a release, or one step from the newest that serves on any.
+
+    Raises:
+        ReleaseUnknown: a host does not have it.
+        NoneventError: with what serves now.
+    """
+    ledgers = _begin(fleet, task, "rollback")
+    if release is None and not fleet.alone:
+        release = target(fleet.everywhere(lambda each: each.session.history()))
+    return _apply(fleet, task, Rollback(release=release), ledgers)
+
+
+def target(histories: Mapping[str, History]) -> int | None:
+    """Where one step back leads for several hosts; None where none has served more than one.
+
+    Raises:
+        ReleaseUnknown: hosts do not have that release, or another under its number.
+    """
+    newest = max(histories.values(), key=lambda history: history.current or 0)
+    found = newest.rollback_target()[0]
+    if found is None:
+        return None
+    has = {label: history.release(found.number) for label, history in histories.items()}
+    lacking = [
+        label
+        for label, each in has.items()
+        if each is None or not each.on_disk or each.artifact != found.artifact
+    ]
+    if lacking:
+        raise ReleaseUnknown(
+            f"release {found.number} ({found.commit[:7]}) is not on {', '.join(lacking)}",
+            hint="deploy the commit to go back to; that makes all hosts alike",
+        )
+    return found.number
+
+
+def carry_out(fleet: Fleet, task: Task, goal: Goal, *, what: str) -> Outcome:
+    """Make a want true that brings nothing along, each host for itself: start, stop, prune.
 
     Raises:
         NoneventError: with what serves now.
     """
-    through = isinstance(goal, Start)
-    ledger = session.begin(task.environment.name, what, through_lock=through)
-    return _apply(session, want(task, goal, ledger=ledger))
-
-
-def _apply(session: Session, wanted: Want) -> Outcome:
+    ledgers = _begin(fleet, task, what, through=isinstance(goal, Start))
     began = time.monotonic()
-    release, changed = session.apply(wanted)
-    return Outcome(release=release, changed=changed, seconds=time.monotonic() - began)
+    results = fleet.everywhere(
+        lambda each: each.session.apply(want(task, goal, ledger=ledgers[each.label], member=each))
+    )
+    return _outcome(results.values(), time.monotonic() - began)
+
+
+def _begin(fleet: Fleet, task: Task, what: str, *, through: bool = False) -> dict[str, int]:
+    """Take the lock on every host; returns what each ledger counts."""
+    name = task.environment.name
+    return fleet.everywhere(lambda each: each.session.begin(name, what, through_lock=through))
+
+
+def _apply(
+    fleet: Fleet, task: Task, goals: Goal | Mapping[str, Goal], ledgers: Mapping[str, int]
+) -> Outcome:
+    def want_of(member: Member) -> Want:
+        goal = goals[member.label] if isinstance(goals, Mapping) else goals
+        ledger = ledgers[member.label]
+        return want(task, goal, ledger=ledger, member=member, together=not fleet.alone)
+
+    began = time.monotonic()
+    results = fleet.apply(want_of)
+    return _outcome(results.values(), time.monotonic() - began)
+
+
+def _outcome(results: Iterable[tuple[int | None, bool]], seconds: float) -> Outcome:
+    found = tuple(results)
+    return Outcome(release=found[0][0], changed=any(each for _, each in found), seconds=seconds)

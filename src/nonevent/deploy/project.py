@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nonevent.config.app import LOCAL
 from nonevent.config.read import FILES, load
-from nonevent.errors import ConfigMissing, UsageError
+from nonevent.errors import ConfigMissing
 from nonevent.transport.local import Local
 from nonevent.transport.ssh import Ssh, ssh_program
 
@@ -53,22 +53,12 @@ class Project:
         if not ignore.exists():
             ignore.write_text("*\n")
 
-    def transport(self, app: str, environment: Environment) -> Transport:
-        """How the host of an environment is reached.
-
-        Raises:
-            UsageError: the environment has several hosts.
-        """
-        if len(environment.hosts) > 1:
-            raise UsageError(
-                f"`{environment.name}` has {len(environment.hosts)} hosts, and this version of "
-                "nonevent deploys to one",
-                hint="an environment for each host works meanwhile",
-            )
-        if environment.hosts:
+    def transport(self, app: str, environment: Environment, host: str) -> Transport:
+        """How a host of an environment is reached; empty for this machine."""
+        if host:
             root = Path(environment.root or f"/srv/{app}")
             return Ssh(
-                environment.hosts[0],
+                host,
                 root,
                 ssh_program(os.environ),
                 manager=environment.manager,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nonevent.model.ledger import History, fold, read_line
 from nonevent.model.manifest import Manifest, manifest_from
 from nonevent.model.parse import Table, parse
-from nonevent.model.plan import Step, read_step
+from nonevent.model.plan import Gate, Step, read_step
 from nonevent.model.protocol import CHUNK
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ class Session:
 
     connection: Connection
     on_event: Callable[[dict[str, object]], None]
+    services: tuple[str, ...] | None = None
+    """Those that run on the host; None for all."""
 
     def begin(self, environment: str, reason: str, *, through_lock: bool = False) -> int:
         """Take the lock for as long as this session lasts; returns the ledger's count.
@@ -68,7 +70,12 @@ class Session:
         Raises:
             HostUnfit: it cannot, with what to do about it.
         """
-        asked = {"request": "fit", "manifest": manifest.as_dict(), "clock": time.time()}
+        asked: dict[str, object] = {
+            "request": "fit",
+            "manifest": manifest.as_dict(),
+            "clock": time.time(),
+            "services": None if self.services is None else list(self.services),
+        }
         result = self.connection.request(asked)
         return parse("the answer to fit", result, lambda table: table.texts("missing"))
 
@@ -99,14 +106,27 @@ class Session:
         self.connection.answer(on_event=self.on_event)
         return ref.size
 
-    def apply(self, want: Want) -> tuple[int | None, bool]:
+    def apply(
+        self, want: Want, *, arrive: Callable[[Gate], bool] = lambda _: True
+    ) -> tuple[int | None, bool]:
         """Make a want true; returns the release that runs then, and whether anything changed.
+
+        ``arrive`` is called where the host waits for others, and says whether it may go on.
 
         Raises:
             NoneventError: with what serves now.
         """
+
+        def on_event(event: dict[str, object]) -> None:
+            if event.get("event") != "waiting":
+                self.on_event(event)
+            elif arrive(Gate(str(event.get("gate")))):
+                self.connection.channel.send({"request": "proceed"})
+            else:
+                self.connection.cancel()
+
         result = self.connection.request(
-            {"request": "apply", "want": want.as_dict()}, on_event=self.on_event
+            {"request": "apply", "want": want.as_dict()}, on_event=on_event
         )
 
         def outcome(table: Table) -> tuple[int | None, bool]:
@@ -122,6 +142,11 @@ class Session:
             return tuple(read_step(each) for each in table.tables("steps"))
 
         return parse("the plan", result, steps)
+
+    def would_run(self, want: Want) -> int | None:
+        """The release that would run after :meth:`apply` did this want."""
+        result = self.connection.request({"request": "plan", "want": want.as_dict()})
+        return parse("the plan", result, lambda table: table.maybe_number("release"))
 
     def history(self) -> History:
         """What the host's ledger amounts to."""

@@ -103,8 +103,17 @@ def decided(task: Task, host: Ssh, seen: Survey) -> Setup:
         HostUnfit: it lacks what cannot be set up from here.
         UsageError: names or paths do not suit.
     """
-    refuse_unfit(task, seen)
-    return setup(place(task.app, task, host, seen), task.app)
+    here = _on(task, host.host)
+    refuse_unfit(here, seen)
+    return setup(place(here.app, here, host, seen), here.app)
+
+
+def _on(task: Task, host: str) -> Task:
+    """The task as one of several hosts has it: its own services, and a proxy where one is web."""
+    app, environment = task.app.on(task.environment, host), task.environment
+    if not any(each.kind is Kind.WEB for each in app.services):
+        environment = replace(environment, proxy="none")
+    return replace(task, app=app, environment=environment)
 
 
 def place(app: App, task: Task, host: Ssh, seen: Survey) -> Place:

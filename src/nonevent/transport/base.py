@@ -89,7 +89,15 @@ class Connection:
         self, *, on_event: Callable[[dict[str, object]], None] = ignore
     ) -> dict[str, object]:
         """Wait for the answer to what was asked."""
-        with self._interrupts_passed_on(on_event):
+
+        def tell() -> None:
+            on_event({"event": "interrupted"})
+            self.cancel()
+
+        def leave() -> None:
+            self.abandoned = True
+
+        with interrupts(tell, leave):
             while True:
                 frame = self.channel.receive()
                 if frame is None:
@@ -99,38 +107,10 @@ class Connection:
                     return result
                 on_event(frame.header)
 
-    @contextmanager
-    def _interrupts_passed_on(
-        self, on_event: Callable[[dict[str, object]], None]
-    ) -> Iterator[None]:
-        """Within the block an interrupt does not tear a message apart: the agent is told of it.
-
-        It answers with what it did about it. The second one ends the waiting for that.
-        """
-        count = 0
-
-        def tell() -> None:
-            on_event({"event": "interrupted"})
-            with suppress(ProtocolBroken):
-                self.channel.send({"request": "cancel"})
-
-        def interrupted(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-            nonlocal count
-            count += 1
-            if count > 1:
-                self.abandoned = True
-                raise Interrupted("interrupted twice; the host goes back, or finishes, by itself")
-            # Whatever this interrupts may hold a lock that telling needs.
-            threading.Thread(target=tell, daemon=True).start()
-
-        before = _interrupt_handlers()
-        for each in before:
-            signal.signal(each, interrupted)
-        try:
-            yield
-        finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
+    def cancel(self) -> None:
+        """Tell the agent to stop what it does, and to go back unless its release counts."""
+        with suppress(ProtocolBroken):
+            self.channel.send({"request": "cancel"})
 
     def _gone(self) -> ProtocolBroken:
         said = self.close().strip().splitlines()
@@ -141,6 +121,34 @@ class Connection:
                 "the host goes back, or finishes, by itself within seconds",
             ),
         )
+
+
+@contextmanager
+def interrupts(tell: Callable[[], None], leave: Callable[[], None]) -> Iterator[None]:
+    """Within the block an interrupt (Ctrl-C) does not tear a message apart: it calls ``tell``.
+
+    Whoever was told answers with what it did about it. The second one calls ``leave``, and ends
+    the waiting for that. In a thread that is not the main one nothing is different.
+    """
+    count = 0
+
+    def interrupted(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        nonlocal count
+        count += 1
+        if count > 1:
+            leave()
+            raise Interrupted("interrupted twice; the host goes back, or finishes, by itself")
+        # Whatever this interrupts may hold a lock that telling needs.
+        threading.Thread(target=tell, daemon=True).start()
+
+    before = _interrupt_handlers()
+    for each in before:
+        signal.signal(each, interrupted)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _interrupt_handlers() -> dict[int, Any]:

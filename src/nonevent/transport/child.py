@@ -41,7 +41,7 @@ def converse(
     connection = Connection(
         Channel(child.stdout, child.stdin),
         close=lambda: _close(child, said),
-        abandon=lambda: _abandon(child),
+        abandon=child.stdin.close,
     )
     try:
         if prepare:
@@ -73,7 +73,7 @@ def attach(argv: tuple[str, ...]) -> int:
     return 128 - status if status < 0 else status
 
 
-def _abandon(child: subprocess.Popen[bytes]) -> None:
+def _hang_up(child: subprocess.Popen[bytes]) -> None:
     """End the conversation, and let the agent come to its own end."""
     for stream in (child.stdin, child.stdout):
         if stream:
@@ -86,7 +86,7 @@ def _close(child: subprocess.Popen[bytes], said: IO[bytes]) -> str:
     """End the conversation and wait for the agent, which may have to go back first."""
     if said.closed:
         return ""
-    _abandon(child)
+    _hang_up(child)
     try:
         child.wait(timeout=END_LIMIT)
     except subprocess.TimeoutExpired:

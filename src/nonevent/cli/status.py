@@ -1,0 +1,120 @@
+"""``nonevent status``: what really runs, host by host."""
+
+from __future__ import annotations
+
+import click
+from rich.table import Table as Grid
+
+from nonevent.cli.command import Command, common
+from nonevent.cli.output import age, size
+from nonevent.model.parse import Table, parse
+
+
+@click.command()
+@click.argument("environment")
+@common
+def status(command: Command, environment: str) -> None:
+    """Show what really runs, from the process manager and the kernel."""
+    project = command.project()
+    task = command.task(project, environment)
+    with command.fleet(project, task) as fleet:
+        found = fleet.everywhere(lambda each: each.session.status())
+    for label, raw in found.items():
+        host = {} if fleet.alone else {"host": label}
+        command.output.event("status", **host, **raw)
+        if command.output.as_json:
+            continue
+        if not fleet.alone:
+            command.output.data(f"\n{label}")
+        parse("the status", raw, lambda table: _show_status(command, environment, table))
+    _show_drift(command, environment, found)
+
+
+def _show_drift(command: Command, environment: str, found: dict[str, dict[str, object]]) -> None:
+    """Say it where hosts of an environment do not run the same release."""
+    serving = {label: parse("the status", raw, _serving) for label, raw in found.items()}
+    if len(set(serving.values())) > 1:
+        each = ", ".join(f"{label} {what}" for label, what in serving.items())
+        command.output.event("drift", **serving)
+        command.output.line(
+            "note",
+            f"the hosts differ: {each}; `nonevent deploy {environment}` makes them alike",
+        )
+
+
+def _serving(table: Table) -> str:
+    if table.take("release") is None:
+        return "has nothing"
+    release = table.table("release")
+    verb = "serves" if table.flag("running") else "is stopped at"
+    return f"{verb} {release.number('number')} ({release.text('artifact')[:8]})"
+
+
+def _show_status(command: Command, environment: str, table: Table) -> None:
+    say = command.output.data
+    if table.take("release") is None:
+        say(f"nothing has been deployed to {environment}")
+    else:
+        release = table.table("release")
+        who = f"since {release.text('since')}, by {release.text('by')}"
+        say(
+            f"release {release.number('number')} ({release.text('commit')[:7]}) "
+            f"{release.text('subject')}\n{who}"
+        )
+    front = table.take("front")
+    if isinstance(front, list):
+        say(f"listens on http://{front[0]}:{front[1]}")
+    _show_instances(list(table.tables("instances")))
+    for timer in table.tables("timers"):
+        say(f"timer {timer.text('service')}: {timer.text('schedule')}")
+    disk = table.table("disk")
+    say(f"disk {size(disk.number('used'))} used, {size(disk.number('free'))} free")
+    _show_troubles(command, environment, table)
+
+
+def _show_instances(instances: list[Table]) -> None:
+    from rich import print as show
+
+    if not instances:
+        return
+    grid = Grid(box=None, pad_edge=False, header_style="dim")
+    for name in ("service", "release", "state", "pid", "for", "memory", "proof"):
+        grid.add_column(name, no_wrap=name != "proof")
+    for each in instances:
+        complaints = each.texts("complaints")
+        alive = each.number("processes") > 0
+        serves = " (serves)" if each.flag("serves") else ""
+        grid.add_row(
+            each.text("service"),
+            str(each.number("release")),
+            each.text("state") + serves,
+            str(each.number("pid") or "-"),
+            age(each.number("seconds")) if alive else "-",
+            size(each.number("memory")) if alive else "-",
+            complaints[0] if complaints else ("runs its release" if alive else each.text("detail")),
+        )
+    show(grid)
+
+
+def _show_troubles(command: Command, environment: str, table: Table) -> None:
+    out = command.output
+    meant_to_run = table.flag("running") and table.take("release") is not None
+    if meant_to_run and not any(each.number("processes") for each in table.tables("instances")):
+        out.line("note", f"nothing of it runs; `nonevent start {environment}` starts it")
+    if not table.flag("running") and table.take("release") is not None:
+        out.line("note", f"stopped; `nonevent start {environment}` brings it back")
+    if table.take("locked") is not None:
+        note = table.table("locked")
+        out.line(
+            "note",
+            f"locked by {note.text('by')} since {note.text('since')}: {note.text('reason')}; "
+            f"`nonevent unlock {environment}` allows changes again",
+        )
+    if table.take("busy") is not None:
+        out.line("note", f"busy: {table.text('busy')}")
+    if table.take("interrupted") is not None:
+        out.line(
+            "note",
+            f"cut off: {table.text('interrupted')}; it is tidied up within seconds, or by "
+            f"`nonevent start {environment}`",
+        )
