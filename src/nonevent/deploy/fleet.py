@@ -6,6 +6,7 @@ Every host prepares itself; what must happen on all or on none they do together,
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -163,7 +164,8 @@ def merged(failed: Mapping[str, NoneventError], labels: tuple[str, ...]) -> None
 
 def _named(label: str, error: NoneventError) -> str:
     """The message with the host in front, unless it names it."""
-    return error.message if label in error.message else f"{label}: {error.message}"
+    named = re.search(rf"(?<![\w-]){re.escape(label)}(?![\w-])", error.message)
+    return error.message if named else f"{label}: {error.message}"
 
 
 def _serves(failed: Mapping[str, NoneventError], labels: tuple[str, ...]) -> Iterator[str]:
