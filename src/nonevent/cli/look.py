@@ -153,7 +153,9 @@ def _show_releases(found: dict[str, History]) -> None:
         grid.add_column(name, no_wrap=name != "subject")
     for number in sorted(by_number, reverse=True):
         there = by_number[number]
-        each = next(iter(there.values()))
+        told = [release for release in there.values() if release.reason != "interrupted"]
+        # Where one host failed, the others were only told to stop.
+        each = next(iter(told or there.values()))
         states = {label: _state(release) for label, release in there.items()}
         alike = len(set(states.values())) == 1 and len(states) == len(found)
         state = _state(each) if alike else ", ".join(f"{a}: {b}" for a, b in states.items())

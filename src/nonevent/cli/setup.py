@@ -59,7 +59,7 @@ def setup(command: Command, environment: str, check: bool, into: Path | None, as
                 command.output.data(str(path))
             continue
         if several:
-            command.output.line("", labels[host.host], style="bold")
+            command.output.data(labels[host.host])
         status = carry_out(seer, task, wanted, check=check, as_json=command.output.as_json)
         host.leave()
         if status:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 from rich.table import Table as Grid
 
 from nonevent.cli.command import Command, common
 from nonevent.cli.output import age, size
 from nonevent.model.parse import Table, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @click.command()
@@ -26,7 +31,10 @@ def status(command: Command, environment: str) -> None:
             continue
         if not fleet.alone:
             command.output.data(f"\n{label}")
-        parse("the status", raw, lambda table: _show_status(command, environment, table))
+        named = "" if fleet.alone else f"{label}: "
+        parse(
+            "the status", raw, lambda table, named=named: _show(command, environment, table, named)
+        )
     _show_drift(command, environment, found)
 
 
@@ -50,7 +58,7 @@ def _serving(table: Table) -> str:
     return f"{verb} {release.number('number')} ({release.text('artifact')[:8]})"
 
 
-def _show_status(command: Command, environment: str, table: Table) -> None:
+def _show(command: Command, environment: str, table: Table, named: str) -> None:
     say = command.output.data
     if table.take("release") is None:
         say(f"nothing has been deployed to {environment}")
@@ -69,7 +77,8 @@ def _show_status(command: Command, environment: str, table: Table) -> None:
         say(f"timer {timer.text('service')}: {timer.text('schedule')}")
     disk = table.table("disk")
     say(f"disk {size(disk.number('used'))} used, {size(disk.number('free'))} free")
-    _show_troubles(command, environment, table)
+    for text in _troubles(environment, table):
+        command.output.line("note", named + text)
 
 
 def _show_instances(instances: list[Table]) -> None:
@@ -96,25 +105,24 @@ def _show_instances(instances: list[Table]) -> None:
     show(grid)
 
 
-def _show_troubles(command: Command, environment: str, table: Table) -> None:
-    out = command.output
-    meant_to_run = table.flag("running") and table.take("release") is not None
-    if meant_to_run and not any(each.number("processes") for each in table.tables("instances")):
-        out.line("note", f"nothing of it runs; `nonevent start {environment}` starts it")
-    if not table.flag("running") and table.take("release") is not None:
-        out.line("note", f"stopped; `nonevent start {environment}` brings it back")
+def _troubles(environment: str, table: Table) -> Iterator[str]:
+    """What is not as it is meant to be, and what to type about it."""
+    deployed, running = table.take("release") is not None, table.flag("running")
+    runs = any(each.number("processes") for each in table.tables("instances"))
+    if deployed and running and not runs:
+        yield f"nothing of it runs; `nonevent start {environment}` starts it"
+    if deployed and not running:
+        yield f"stopped; `nonevent start {environment}` brings it back"
     if table.take("locked") is not None:
         note = table.table("locked")
-        out.line(
-            "note",
+        yield (
             f"locked by {note.text('by')} since {note.text('since')}: {note.text('reason')}; "
-            f"`nonevent unlock {environment}` allows changes again",
+            f"`nonevent unlock {environment}` allows changes again"
         )
     if table.take("busy") is not None:
-        out.line("note", f"busy: {table.text('busy')}")
+        yield f"busy: {table.text('busy')}"
     if table.take("interrupted") is not None:
-        out.line(
-            "note",
+        yield (
             f"cut off: {table.text('interrupted')}; it is tidied up within seconds, or by "
-            f"`nonevent start {environment}`",
+            f"`nonevent start {environment}`"
         )

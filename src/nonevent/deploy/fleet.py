@@ -174,7 +174,7 @@ def _serves(failed: Mapping[str, NoneventError], labels: tuple[str, ...]) -> Ite
     if not any(said.values()):
         return
     if len(said) == len(labels) and len(set(said.values())) == 1:
-        yield f"{next(iter(said.values()))} on all {len(labels)} hosts"
+        yield f"{next(iter(said.values()))} on {'both' if len(labels) == 2 else f'all {len(labels)}'} hosts"
         return
     for label in labels:
         fallback = "went on, see `nonevent status`" if label not in said else "cannot be asked"
