@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -31,10 +32,8 @@ def status(command: Command, environment: str) -> None:
             continue
         if not fleet.alone:
             command.output.data(f"\n{label}")
-        named = "" if fleet.alone else f"{label}: "
-        parse(
-            "the status", raw, lambda table, named=named: _show(command, environment, table, named)
-        )
+        show = partial(_show, command, environment, "" if fleet.alone else f"{label}: ")
+        parse("the status", raw, show)
     _show_drift(command, environment, found)
 
 
@@ -58,7 +57,7 @@ def _serving(table: Table) -> str:
     return f"{verb} {release.number('number')} ({release.text('artifact')[:8]})"
 
 
-def _show(command: Command, environment: str, table: Table, named: str) -> None:
+def _show(command: Command, environment: str, named: str, table: Table) -> None:
     say = command.output.data
     if table.take("release") is None:
         say(f"nothing has been deployed to {environment}")

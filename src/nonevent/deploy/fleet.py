@@ -174,7 +174,8 @@ def _serves(failed: Mapping[str, NoneventError], labels: tuple[str, ...]) -> Ite
     if not any(said.values()):
         return
     if len(said) == len(labels) and len(set(said.values())) == 1:
-        yield f"{next(iter(said.values()))} on {'both' if len(labels) == 2 else f'all {len(labels)}'} hosts"
+        all_of_them = "both" if len(labels) == 2 else f"all {len(labels)}"
+        yield f"{next(iter(said.values()))} on {all_of_them} hosts"
         return
     for label in labels:
         fallback = "went on, see `nonevent status`" if label not in said else "cannot be asked"
