@@ -13,11 +13,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.text import Text
-
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.status import Status
+    from rich.text import Text
 
     from nonevent.errors import NoneventError
 
@@ -35,15 +34,23 @@ class Output:
     as_json: bool = False
     scope: str = ""
     """What the next lines are about, e.g. ``build`` or ``local``; shown when it changes."""
-    console: Console = field(
-        default_factory=lambda: Console(stderr=True, highlight=False, soft_wrap=True)
-    )
+    narration: Console | None = None
+    """Made at the first line for a person: that takes longer than all the rest of a start."""
     heartbeat: float = HEARTBEAT
     _shown_scope: str = ""
     _current: str = ""
     _beating: threading.Event | None = None
     _status: Status | None = None
     _last: float = field(default_factory=time.monotonic)
+
+    @property
+    def console(self) -> Console:
+        """Where people read."""
+        if self.narration is None:
+            from rich.console import Console
+
+            self.narration = Console(stderr=True, highlight=False, soft_wrap=True)
+        return self.narration
 
     def event(self, name: str, **facts: object) -> None:
         """One event for machines; nothing for people."""
@@ -66,7 +73,7 @@ class Output:
             if self._status is None:
                 self._status = self.console.status("", spinner="dots")
                 self._status.start()
-            self._status.update(Text(text[:90]))
+            self._status.update(_text(text[:90]))
         elif self._beating is None:
             self._beating = threading.Event()
             threading.Thread(target=self._beat, args=(self._beating,), daemon=True).start()
@@ -95,9 +102,9 @@ class Output:
         self._shown_scope = self.scope
         if len(scope) >= SCOPE:
             # A long name has a line of its own, so that what follows stays in its columns.
-            self._print(Text(scope, style="bold"))
+            self._print(_text(scope, style="bold"))
             scope = ""
-        text = Text()
+        text = _text()
         text.append(f"{scope:<{SCOPE}}", style="bold")
         text.append(f"{subject:<{SUBJECT}} ")
         took = "" if seconds is None else f"{seconds:6.1f} s"
@@ -111,7 +118,7 @@ class Output:
             return
         self._last = time.monotonic()
         self._shown_scope = ""
-        shown = Text()
+        shown = _text()
         if word:
             shown.append(f"{word}: ", style=style or "bold")
         shown.append(text)
@@ -121,13 +128,13 @@ class Output:
         """A command, as a person types it."""
         if not self.as_json:
             self._shown_scope = ""
-            self._print(Text(f"$ {text}", style="bold"))
+            self._print(_text(f"$ {text}", style="bold"))
 
     def output(self, text: str) -> None:
         """A line that another program said."""
         if not self.as_json:
             self._last = time.monotonic()
-            self._print(Text(f"{'':<{SCOPE}}| {text}", style="dim"))
+            self._print(_text(f"{'':<{SCOPE}}| {text}", style="dim"))
 
     def _print(self, text: Text) -> None:
         text.rstrip()
@@ -141,10 +148,16 @@ class Output:
             return
         self.line("error", error.message, style="bold red")
         for line in error.context:
-            self._print(Text(f"  {line}"))
+            self._print(_text(f"  {line}"))
         if error.hint:
             self.console.print()
             self.line("hint", error.hint, style="bold")
+
+
+def _text(text: str = "", style: str = "") -> Text:
+    from rich.text import Text
+
+    return Text(text, style=style)
 
 
 def is_terminal() -> bool:
