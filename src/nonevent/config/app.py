@@ -54,6 +54,8 @@ class Environment:
     """What stands in front: ``nginx``, or ``none`` of ours."""
     domains: tuple[str, ...] = ()
     """The names under which visitors reach it."""
+    keys: tuple[str, ...] = ()
+    """Public keys that may deploy this app there, and nothing else."""
     keep: int = 5
     """How many good releases stay on disk beside the current one."""
     keep_failed: int = 2

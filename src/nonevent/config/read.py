@@ -28,6 +28,7 @@ FORMAT = 1
 """Of the configuration; a file may say which one it was written for."""
 _HOST = r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9_][A-Za-z0-9_.:-]*"
 _DOMAIN = r"(\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
+_KEY = r"(ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/]{40,}={0,2}( [!-~ ]*)?"
 PROXIES = ("nginx", "none")
 _PYTHON = r"3\.\d{1,2}(\.\d{1,2})?"
 
@@ -220,6 +221,7 @@ def _environment(name: str, table: Table) -> Environment:
         manager=manager,
         proxy=_proxy(table, manager),
         domains=_domains(table, hosts),
+        keys=_keys(table, manager),
         keep=table.number("keep", standard.keep, least=1, most=1000),
         keep_failed=table.number("keep_failed", standard.keep_failed, most=1000),
         env=read_env(table),
@@ -250,6 +252,19 @@ def _proxy(table: Table, manager: str) -> str:
     if proxy != "none" and manager != "systemd":
         table.problem("proxy", expected="no proxy: the embedded front holds the port")
     return proxy
+
+
+def _keys(table: Table, manager: str) -> tuple[str, ...]:
+    """Each is a line of a ``.pub`` file."""
+    keys = table.texts("keys")
+    for number, key in enumerate(keys):
+        if not re.fullmatch(_KEY, key):
+            table.problem(f"keys[{number}]", expected="a public key, the line in a file such as "
+                          "deploy_key.pub", found=shown(key))  # fmt: skip
+    if keys and manager != "systemd":
+        table.problem("keys", expected="no keys: they need what `nonevent setup` installs",
+                      found="some")  # fmt: skip
+    return keys
 
 
 def _domains(table: Table, hosts: tuple[str, ...]) -> tuple[str, ...]:

@@ -39,7 +39,10 @@ MOST_NOISE = 200
 
 # Read by the host's sh. It says one word a line, in front of which a chatty shell may have said
 # anything; after `ready` the stream is the agent's.
+# The first line means nothing to a shell. With a restricted key it is all that counts: the door
+# reads it, see `agent/door.py`, and says what the rest would have said.
 _BOOTSTRAP = """\
+: nonevent agent-{digest} {what}
 root={root}; agent="$root/tools/agent-{digest}"; python=
 for name in python3 python3.15 python3.14 python3.13 python3.12 python3.11; do
   if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
@@ -164,6 +167,7 @@ class Ssh:
             digest=zipapp.digest(),
             size=size,
             ready=f"echo '{_SAID}ready'" if size else "",
+            what=words[0],
             before="".join(f"{shlex.quote(word)} " for word in before),
             command=" ".join(shlex.quote(word) for word in words),
         )
@@ -188,6 +192,12 @@ class Ssh:
                         context=(f"it has {found}",) if found else (),
                         hint="install python3.11 or newer on the host",
                     )
+                case "other":
+                    raise HostUnfit(
+                        f"{self.host} was set up by another version of nonevent",
+                        context=("a key for this app alone finds the agent of that version",),
+                        hint=f"with a key of your own: nonevent setup {self.environment}",
+                    )
                 case "root":
                     raise HostUnfit(
                         f"{self.root} cannot be made on {self.host}",
@@ -202,6 +212,14 @@ class Ssh:
         if self.manager == "systemd":
             return f"nonevent setup {self.environment}"
         return f"ssh {self.host} -t 'sudo install -d -o $USER {self.root}'"
+
+    def sudo_asks(self) -> bool:
+        """Whether sudo wants a password there."""
+        argv = (*self._ssh(), "-n", "-T", self.host, "LC_ALL=C sudo -n true")
+        done = subprocess.run(
+            argv, capture_output=True, text=True, check=False, timeout=CONNECT_LIMIT
+        )
+        return "a password is required" in done.stderr
 
     def leave(self) -> None:
         """Close the master connection: whoever logs in next has the groups that are new."""
