@@ -103,6 +103,7 @@ def test_a_set_up_has_all_that_a_service_needs() -> None:
     timer = files["/etc/systemd/system/shop.night.timer"].text
     assert "OnCalendar=*-*-* 3:0:00" in timer
     assert Enabled(unit="shop.night.timer") in decided.states
+    assert "StartLimitIntervalSec=0" in files["/etc/systemd/system/shop.night.service"].text
     site = files["/etc/nginx/conf.d/shop.conf"].text
     assert "proxy_pass http://unix:/srv/shop/run/front.sock:;" in site
     assert "upstream" not in site.replace("Without an upstream block", "")
@@ -253,7 +254,7 @@ def test_somebody_elses_user_is_not_taken() -> None:
 def test_a_test_that_fails_puts_files_back(tmp_path: Path) -> None:
     """What a proxy does not accept is as it was before, and the proxy was not told of it."""
     site, fresh, told = tmp_path / "site", tmp_path / "fresh", tmp_path / "told"
-    site.write_text("before")
+    site.write_text("nonevent, before")
     states = (
         File(path=str(site), text="after", after="proxy"),
         File(path=str(fresh), text="after", after="proxy"),
@@ -267,7 +268,7 @@ def test_a_test_that_fails_puts_files_back(tmp_path: Path) -> None:
 
     with pytest.raises(HostUnfit):
         acting.carry_out(Setup(app="t", states=states, afters=(after,)), say, check=False)
-    assert site.read_text() == "before"
+    assert site.read_text() == "nonevent, before"
     assert sorted(os.listdir(tmp_path)) == ["site"]
     good = After(name="proxy", test=("true",), run=("touch", str(told)))
     wanted = Setup(app="t", states=states, afters=(good,))

@@ -65,6 +65,7 @@ def carry_out(setup: Setup, say: Callable[[str, str], None], *, check: bool) -> 
     Raises:
         HostUnfit: something of the host is in the way; the message says what.
     """
+    _refuse_files_of_others(setup)
     work = Work(setup=setup, say=say, check=check)
     record = setup.states[-1]
     units = [each for each in setup.states if isinstance(each, Enabled)]
@@ -260,6 +261,19 @@ def _make_folder(state: Folder) -> None:
         os.fchmod(descriptor, state.mode)
     finally:
         os.close(descriptor)
+
+
+def _refuse_files_of_others(setup: Setup) -> None:
+    """Overwrite nothing that a person or another program wrote; whatever is ours says so."""
+    for state in setup.states:
+        if not isinstance(state, File) or not Path(state.path).exists():
+            continue
+        found = Path(state.path).read_text(errors="replace")
+        if found != state.text and "nonevent" not in found:
+            raise HostUnfit(
+                f"{state.path} is there already, and `nonevent setup` did not write it",
+                hint="move it away, or give the app another name",
+            )
 
 
 def _file_difference(state: File) -> str:
