@@ -144,10 +144,14 @@ def _is_mine(pid: int) -> bool:
 
 
 def _in_use(layout: Layout) -> frozenset[int]:
-    """The releases that processes of this app were started for, whatever they are."""
-    found = (kernel.environment(each.pid) for each in kernel.processes())
-    mine = (values for values in found if values.get("NONEVENT_ROOT") == str(layout.root))
-    numbers = (values.get("NONEVENT_RELEASE", "") for values in mine)
+    """The releases that processes of this app were started for, or work in, whatever they are."""
+    numbers = set()
+    for each in kernel.processes():
+        values = kernel.environment(each.pid)
+        if values.get("NONEVENT_ROOT") == str(layout.root):
+            numbers.add(values.get("NONEVENT_RELEASE", ""))
+        inside = kernel.working_folder(each.pid).removeprefix(f"{layout.releases}/")
+        numbers.add(inside.partition("/")[0])
     return frozenset(int(number) for number in numbers if number.isdigit())
 
 

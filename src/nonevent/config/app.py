@@ -10,6 +10,7 @@ from nonevent.model.parse import did_you_mean
 
 if TYPE_CHECKING:
     from nonevent.model.service import Service
+    from nonevent.model.site import Site
 
 LOCAL = "local"
 """The environment that always exists: this machine."""
@@ -49,7 +50,7 @@ class Environment:
     address: str = "127.0.0.1"
     port: int | None = None
     manager: str = "embedded"
-    """What keeps its services running: ``systemd`` or ``embedded``."""
+    """What keeps its services running: ``systemd``, ``embedded``, or the ``site`` itself."""
     proxy: str = "none"
     """What stands in front: ``nginx``, or ``none`` of ours."""
     domains: tuple[str, ...] = ()
@@ -60,6 +61,8 @@ class Environment:
     """How many good releases stay on disk beside the current one."""
     keep_failed: int = 2
     env: Variables = ()
+    reload: Site | None = None
+    """What is reloaded where the site keeps its services running itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

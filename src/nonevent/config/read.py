@@ -11,10 +11,11 @@ from nonevent.config.app import LOCAL, LOCAL_PORT, App, Build, Environment
 from nonevent.config.command import ANYWHERE, placeholder_fault, words_fault
 from nonevent.config.env import EXPECTED, is_variable, read_env
 from nonevent.config.services import read_services
+from nonevent.config.site import read_site
 from nonevent.errors import ConfigInvalid, ConfigMissing, Problem, UsageError
+from nonevent.model import site as sites
 from nonevent.model.parse import Table, plain, shown
 from nonevent.model.service import NAME, NAME_IN_WORDS
-from nonevent.model.want import MANAGERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +31,7 @@ _HOST = r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9_][A-Za-z0-9_.:-]*"
 _DOMAIN = r"(\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
 _KEY = r"(ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/]{40,}={0,2}( [!-~ ]*)?"
 PROXIES = ("nginx", "none")
+MANAGERS = ("embedded", "systemd")
 _PYTHON = r"3\.\d{1,2}(\.\d{1,2})?"
 
 
@@ -209,7 +211,8 @@ def _environment(name: str, table: Table) -> Environment:
     if name == LOCAL and table.has("root"):
         table.problem("root", expected=f"no root: `{LOCAL}` is in .nonevent/ of the project")
     port = _port(table, name)
-    manager = _manager(table, remote=bool(hosts), port=port)
+    site = read_site(table, remote=bool(hosts))
+    manager = sites.MANAGER if site else _manager(table, remote=bool(hosts), port=port)
     environment = Environment(
         name=name,
         hosts=hosts,
@@ -225,6 +228,7 @@ def _environment(name: str, table: Table) -> Environment:
         keep=table.number("keep", standard.keep, least=1, most=1000),
         keep_failed=table.number("keep_failed", standard.keep_failed, most=1000),
         env=read_env(table),
+        reload=site,
     )  # fmt: skip
     table.done()
     return environment

@@ -54,6 +54,7 @@ def want(task: Task, goal: Goal, *, ledger: int | None = None) -> Want:
         manager=environment.manager,
         keep=environment.keep,
         keep_failed=environment.keep_failed,
+        site=environment.reload,
     )
 
 

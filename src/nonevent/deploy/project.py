@@ -74,6 +74,7 @@ class Project:
                 manager=environment.manager,
                 app=app,
                 environment=environment.name,
+                user_there=environment.reload.user if environment.reload else "",
             )
         self.make_state()
         return Local(self.state / LOCAL)

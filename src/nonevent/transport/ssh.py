@@ -85,6 +85,8 @@ class Ssh:
     """What keeps the app's services running there."""
     app: str = ""
     environment: str = ""
+    user_there: str = ""
+    """Whom a site's processes run as, where it is not who logs in."""
 
     def connect(self, by: str) -> Connection:
         """Start the agent on the host, bringing it along where it is missing.
@@ -98,6 +100,7 @@ class Ssh:
         words = (
             *("serve", "--root", str(self.root), "--manager", self.manager),
             *("--app", self.app, "--environment", self.environment),
+            *("--user", self.user_there),
         )
         script = self._script(words, len(packed))
         return converse(
@@ -132,10 +135,11 @@ class Ssh:
 
     def attach(self, arguments: tuple[str, ...]) -> int:
         """Run one command of the agent with this terminal, as the user of the app's services."""
-        if self.manager == "embedded":
+        user = self.app if self.manager == "systemd" else self.user_there
+        if not user:
             return self.attach_as((), arguments)
         word, *rest = arguments
-        return self.attach_as(("sudo", "-n", "-u", self.app, "--"), (word, "--umask", "007", *rest))
+        return self.attach_as(("sudo", "-n", "-u", user, "--"), (word, "--umask", "007", *rest))
 
     def attach_as(self, before: tuple[str, ...], arguments: tuple[str, ...]) -> int:
         """Run one command of the agent with this terminal, through the command ``before``."""
