@@ -66,12 +66,23 @@ class Environment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Python:
+    """Which interpreter the app runs on."""
+
+    version: str = ""
+    """``3.12`` or ``3.12.4``; empty where the project's own files decide."""
+    bundled: bool = False
+    """Whether it travels in the artifact; else the hosts have it."""
+    prefix: str = ""
+    """Where the one to bundle is installed; empty for one that uv installed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class App:
     """All that ``nonevent.toml`` says."""
 
     app: str
-    python: str = ""
-    """``3.12`` or ``3.12.4``; empty where the project's own files decide."""
+    python: Python = Python()
     build: Build = Build()
     release: tuple[str, ...] = ()
     """Commands that run once, before the switch, with the new release's interpreter."""

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nonevent.config.app import LOCAL, LOCAL_PORT, App, Build, Environment
+from nonevent.config.app import LOCAL, LOCAL_PORT, App, Build, Environment, Python
 from nonevent.config.command import ANYWHERE, placeholder_fault, words_fault
 from nonevent.config.env import EXPECTED, is_variable, read_env
 from nonevent.config.services import read_services
@@ -33,6 +33,7 @@ _KEY = r"(ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/]{40,}={0,2}( [!-~ ]*)?"
 PROXIES = ("nginx", "none")
 MANAGERS = ("embedded", "systemd")
 _PYTHON = r"3\.\d{1,2}(\.\d{1,2})?"
+_PYTHON_IN_WORDS = 'a version such as "3.12", or "bundled"'
 
 
 def load(folder: Path) -> App:
@@ -126,7 +127,7 @@ def _app(table: Table) -> App:
         table.problem("format", expected=f"{FORMAT}", hint="it is for a newer version of nonevent")
     app = App(
         app=table.text("app", pattern=NAME, expected=NAME_IN_WORDS),
-        python=table.text("python", "", pattern=_PYTHON, expected='a version such as "3.12"'),
+        python=_python(table),
         build=_build(table.table("build")),
         release=_commands(table, "release", ANYWHERE),
         services=read_services(table.table("services")),
@@ -136,6 +137,25 @@ def _app(table: Table) -> App:
     )
     table.done()
     return app
+
+
+def _python(table: Table) -> Python:
+    """A version, ``bundled``, or a table of both, where ``bundled`` may be an installed prefix."""
+    if not isinstance(table.raw.get("python"), dict):
+        text = table.text("python", "", pattern=f"{_PYTHON}|bundled", expected=_PYTHON_IN_WORDS)
+        return Python(bundled=True) if text == "bundled" else Python(version=text)
+    inner = table.table("python")
+    bundled = inner.take("bundled")
+    prefix = bundled if isinstance(bundled, str) else ""
+    if not (isinstance(bundled, bool | None) or prefix.startswith("/")):
+        inner.problem("bundled", expected="true, or the folder of an installed Python")
+    python = Python(
+        version=inner.text("version", "", pattern=_PYTHON, expected='a version such as "3.12"'),
+        bundled=bool(bundled),
+        prefix=prefix,
+    )
+    inner.done()
+    return python
 
 
 def _required(table: Table) -> tuple[str, ...]:
