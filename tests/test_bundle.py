@@ -7,16 +7,19 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from nonevent.build.bundle import build_bundle
+from nonevent.build.artifact import Artifact
+from nonevent.build.bundle import build_bundle, packed_in_gzip
 from nonevent.build.process import clean_environment
 from nonevent.build.python import Interpreter, find_python, wanted
 from nonevent.config.app import Python
-from nonevent.errors import BuildFailed, PythonMissing
+from nonevent.errors import BuildFailed, HostUnfit, PythonMissing
+from nonevent.transport.ssh import Brought, Ssh
 
 if TYPE_CHECKING:
     from sandbox import Sandbox
@@ -134,3 +137,46 @@ def test_a_release_brings_its_interpreter(sandbox: Sandbox) -> None:
     for python in (folder / "venv" / "bin" / "python", deps / "bin" / "python"):
         files = [Path(name).resolve() for name in json.loads(said(python, code))]
         assert all(file.is_relative_to(moved.resolve()) for file in files), files
+
+
+WITHOUT_PYTHON = ("sh", "mkdir", "head", "sha256sum", "tar", "gzip", "rm", "mv")
+
+
+def test_an_agent_runs_on_the_interpreter_that_is_brought(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A host with a shell, tar and gzip gets an interpreter first, once, and it is checked."""
+    line = f"python = {{ bundled = '{PREFIX}' }}\n"
+    sandbox.commit(sandbox.config(before=line), "Bring the interpreter")
+    path = sandbox.type("build", limit=300.0).must(0).stdout.split()[0]
+    for program in WITHOUT_PYTHON:
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / program).symlink_to(shutil.which(program) or program)
+    ssh = tmp_path / "ssh"
+    ssh.write_text(
+        f'#!/bin/sh\nfor last; do :; done\nexec env -i PATH={tmp_path}/bin sh -c "$last"\n'
+    )
+    ssh.chmod(0o755)
+    root = sandbox.base / "host"
+    bare = Ssh("bare", root, (str(ssh),), sandbox.base / "controls")
+    with pytest.raises(HostUnfit, match=r"bare has no Python 3\.11") as refused:
+        bare.connect("eve")
+    assert "bundled" in refused.value.hint
+    artifact = Artifact.open(Path(path))
+    packed = packed_in_gzip(artifact)
+    damaged = replace(bare, interpreter=Brought(name="python-x", packed=lambda: packed[:-9]))
+    with pytest.raises(HostUnfit, match="cannot use"):
+        damaged.connect("eve")
+    times: list[int] = []
+
+    def pack() -> bytes:
+        times.append(1)
+        return packed
+
+    brought = replace(bare, interpreter=Brought(name="python-x", packed=pack))
+    for _ in range(2):
+        with brought.connect("eve") as connection:
+            survey = connection.request({"request": "survey", "app": "shop", "root": str(root)})
+    assert survey["python"] == str(root.resolve() / "tools" / "python-x" / "bin" / "python3")
+    assert times == [1]
+    assert sorted(path.name.partition("-")[0] for path in (root / "tools").iterdir()) == [
+        "agent", "python",
+    ]  # fmt: skip

@@ -183,7 +183,8 @@ def _tools(layout: Layout) -> set[str]:
     running = (word for each in kernel.processes() for word in kernel.arguments(each.pid))
     defined = "".join(path.read_text() for path in layout.programs.glob("*.conf"))
     names = {name for name in names if name not in defined}
-    return names - {Path(word).name for word in running if word.startswith(str(layout.tools))}
+    inside = (Path(word) for word in running if word.startswith(f"{layout.tools}/"))
+    return names - {path.relative_to(layout.tools).parts[0] for path in inside}
 
 
 def _unused(folder: str, numbers: list[int], used: set[int]) -> Iterator[str]:

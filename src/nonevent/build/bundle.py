@@ -9,7 +9,9 @@ another place, once nothing in it names the place where it was installed.
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,11 +21,13 @@ from nonevent.build.layer import paths
 from nonevent.build.process import run
 from nonevent.build.stored import Stored, stored
 from nonevent.errors import BuildFailed
+from nonevent.model.manifest import Link
 from nonevent.model.parse import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from nonevent.build.artifact import Artifact
     from nonevent.build.python import Interpreter
 
 FORMAT = 1
@@ -127,3 +131,24 @@ def _try(tree: Path, env: Mapping[str, str]) -> None:
             context=ended.quoted(10),
             hint="use one that `uv python install` made",
         )
+
+
+def packed_in_gzip(artifact: Artifact) -> bytes:
+    """The python layer as what any host can unpack, with nothing but a shell; closed to writing.
+
+    Raises:
+        ArtifactInvalid: as soon as something is not what the list says.
+    """
+    out = io.BytesIO()
+    layer = artifact.layer("python")
+    with tarfile.open(fileobj=out, mode="w:gz", compresslevel=3) as packed:
+        for _, file, body in artifact.contents(("python",)):
+            member = tarfile.TarInfo(file.path)
+            member.size, member.mode = file.size, file.mode & ~0o222
+            packed.addfile(member, body)
+        for entry in layer.entries if layer else ():
+            if isinstance(entry, Link):
+                member = tarfile.TarInfo(entry.path)
+                member.type, member.linkname = tarfile.SYMTYPE, entry.target
+                packed.addfile(member)
+    return out.getvalue()

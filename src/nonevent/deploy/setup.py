@@ -122,6 +122,12 @@ def decided(task: Task, host: Ssh, seen: Survey) -> Setup:
         UsageError: names or paths do not suit.
     """
     refuse_unfit(task, seen)
+    if seen.python.startswith(f"{host.root}/"):
+        # Whoever deploys could put another program in its place, and root would run that.
+        raise HostUnfit(
+            "this host has no Python of its own, which a program of root's needs",
+            hint="on the host, as root: apt install python3",
+        )
     return setup(place(task.app, task, host, seen), task.app)
 
 
