@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,6 @@ from sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from bed import Bed, Host
 
@@ -104,3 +104,37 @@ def test_a_folder_that_cannot_be_made_is_refused(bed: Bed, shop: Sandbox) -> Non
     refused = shop.type("deploy", "other").must(1)
     assert f"{ROOT} cannot be made on web2" in refused.stderr
     assert "install -d -o $USER" in refused.stderr
+
+
+@pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="there is nothing to bundle")
+def test_a_host_without_python_gets_it_with_the_artifact(bed: Bed, cache: Path) -> None:
+    """Agent and app run on the bundled interpreter, also in later commands, and nothing else is."""
+    host = bed.host("web3")
+    host.reset()
+    host.run(("install", "-d", "-o", "deploy", ROOT))
+    host.run(("sh", "-c", "mkdir /away && mv /usr/bin/*python3* /away"))
+    shop = Sandbox(cache)
+    try:
+        shop.environ["NONEVENT_SSH"] = f"ssh -F {bed.ssh_config}"
+        after = PRODUCTION.replace("web1", "web3")
+        shop.commit(shop.config(after=after), "Add production")
+        refused = shop.type("deploy", "production").must(1)
+        assert "web3 has no Python 3.11 or newer" in refused.stderr
+        before = 'python = { bundled = "/usr" }\n'
+        shop.commit(shop.config(before=before), "Bring the interpreter")
+        shop.says("version one")
+        shop.type("deploy", "production", limit=300.0).must(0)
+        assert get(bed, host) == r"b'version one\n'"
+        shop.says("version two")
+        shop.type("deploy", "production").must(0)
+        shop.type("rollback", "production").must(0)
+        assert get(bed, host) == r"b'version one\n'"
+        shop.type("prune", "production").must(0)
+        ran = shop.type("run", "production", "--", "python", "-c", "import os; print(os.__file__)")
+        assert ran.must(0).stdout.startswith(f"{ROOT}/")
+        running = host.run(("sh", "-c", "readlink /proc/[0-9]*/exe")).stdout.splitlines()
+        assert {path.split("/python-")[0] for path in running if "python" in path} == {
+            f"{ROOT}/tools", f"{ROOT}/layers",
+        }  # fmt: skip
+    finally:
+        shop.end()

@@ -15,7 +15,8 @@ from nonevent.errors import PythonMissing, UsageError
 VERSION = ".".join(map(str, sys.version_info[:3]))
 MINOR = ".".join(map(str, sys.version_info[:2]))
 ANSWER = """#!/bin/sh
-echo '{"version": "%s", "name": "%s", "abi": "cp399", "platform": "linux-x86_64", "path": "%s"}'
+echo '{"version": "%s", "name": "%s", "abi": "cp399", "platform": "linux-x86_64", "path": "%s",
+"prefix": "/opt"}'
 """
 
 

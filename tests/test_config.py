@@ -16,6 +16,7 @@ from nonevent.config.read import FILES, app_among, load, read_app
 from nonevent.config.reference import annotated, reference
 from nonevent.errors import ConfigInvalid, ConfigMissing, UsageError
 from nonevent.model.service import Health, Service
+from nonevent.model.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +105,7 @@ def keys(raw: object) -> set[str]:
 
 def test_annotated_file_has_every_key() -> None:
     """Every key that the parser knows stands in the annotated file and in the reference."""
-    known = {field.name for kind in (App, Build, Environment, Service, Health)
+    known = {field.name for kind in (App, Build, Environment, Service, Health, Site)
              for field in fields(kind)} - {"name", "required", "roles"} | {"require"}  # fmt: skip
     document = tomllib.loads(annotated())
     assert known <= keys(document)

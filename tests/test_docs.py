@@ -12,7 +12,7 @@ import click
 import pytest
 from pages import blocks, run_page, same
 
-from nonevent.cli.__main__ import nonevent
+from nonevent.cli.__main__ import commands
 from nonevent.cli.reference import EVENTS, reference
 from nonevent.config.read import read_app
 from nonevent.config.reference import annotated
@@ -65,7 +65,7 @@ def test_commands_are_made_from_the_code() -> None:
 def test_every_command_and_option_is_in_the_reference() -> None:
     """No command and no option is missing from the page of the commands."""
     page = COMMANDS.read_text(encoding="utf-8")
-    for name, command in nonevent.commands.items():
+    for name, command in commands().items():
         assert f"\n### {name}\n" in page
         for parameter in command.params:
             if isinstance(parameter, click.Option):
@@ -75,8 +75,8 @@ def test_every_command_and_option_is_in_the_reference() -> None:
 
 def test_the_list_of_commands_has_whole_sentences() -> None:
     """On a terminal of 80 columns no command's line in the help is cut short."""
-    limit = 80 - 6 - max(map(len, nonevent.commands))
-    lines = {each.get_short_help_str(limit) for each in nonevent.commands.values()}
+    limit = 80 - 6 - max(map(len, commands()))
+    lines = {each.get_short_help_str(limit) for each in commands().values()}
     assert not [line for line in lines if line.endswith("...")]
 
 
@@ -171,7 +171,7 @@ def anchors(text: str) -> set[str]:
 def test_commands_exist(page: Path) -> None:
     """Every command that a page names exists, and has the options that stand with it."""
     for name, rest in COMMAND.findall(page.read_text(encoding="utf-8")):
-        command = nonevent.commands[name]
+        command = commands()[name]
         known = {"--help", "-h"} | {option for each in command.params for option in each.opts}
         words = re.split(r" --[ `]| && | #|[|`)]", f"{rest} ")[0].split()
         given = {word.partition("=")[0] for word in words if word.startswith("-")}

@@ -10,8 +10,20 @@ from nonevent.deploy.deploy import target
 from nonevent.deploy.fleet import labels_of, merged
 from nonevent.deploy.meeting import Meeting
 from nonevent.errors import BootFailed, Interrupted, NeedsPerson, ReleaseUnknown, WentBack
+from nonevent.model.instance import InstanceId
 from nonevent.model.ledger import Event, History, Line, fold
-from nonevent.model.plan import Gate
+from nonevent.model.plan import (
+    Boot,
+    Confirm,
+    Drain,
+    Gate,
+    Import,
+    Probe,
+    RunCommand,
+    Stage,
+    Switch,
+    Watch,
+)
 from nonevent.testing.process import until
 
 HOSTS = ("a", "b", "c")
@@ -157,3 +169,14 @@ def test_a_host_without_the_release_is_named() -> None:
         target({"a": history(41, 42), "b": history(42)})
     with pytest.raises(ReleaseUnknown, match="is not on b"):
         target({"a": history(41, 42), "b": history(41, 42, artifacts="y")})
+
+
+def test_hosts_meet_after_the_release_commands_and_before_what_visitors_see() -> None:
+    """Nothing boots before the commands have run, and nothing switches before all are healthy."""
+    web = InstanceId("web", 42)
+    steps = (
+        Stage(42), Import(42), RunCommand(42, 0, "migrate"), Boot(web), Probe(web),
+        Switch(42, (web,)), Watch((web,)), Confirm(42, None), Drain(InstanceId("web", 41)),
+    )  # fmt: skip
+    first = [next(step for step in steps if gate.is_before(step)) for gate in Gate]
+    assert first == [Boot(web), Switch(42, (web,)), Confirm(42, None)]

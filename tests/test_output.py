@@ -15,7 +15,7 @@ def plain() -> tuple[Output, io.StringIO]:
     """An output into a text, as in a log."""
     text = io.StringIO()
     console = Console(file=text, highlight=False, soft_wrap=True)
-    return Output(console=console, heartbeat=0.02), text
+    return Output(narration=console, heartbeat=0.02), text
 
 
 def test_silence_is_broken() -> None:

@@ -7,12 +7,14 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nonevent.agent import keys
 from nonevent.agent import setup as acting
 from nonevent.agent import units as helper
 from nonevent.agent.process.systemd import lacks, name_of
@@ -20,8 +22,9 @@ from nonevent.config.directives import DIRECTIVES
 from nonevent.config.read import read_app
 from nonevent.errors import HostUnfit, UsageError
 from nonevent.model.service import NAME, Kind, Service
-from nonevent.model.setup import Account, After, Enabled, File, Folder, Setup, read_setup
+from nonevent.model.setup import Account, After, Enabled, File, Folder, Keys, Setup, read_setup
 from nonevent.setup.calendar import calendars, trigger
+from nonevent.setup.keys import DOOR
 from nonevent.setup.place import Place
 from nonevent.setup.states import setup
 from nonevent.setup.units import units
@@ -53,6 +56,8 @@ PLACE = Place(
     proxy_user="www-data",
     domains=("shop.example.com",),
     static=True,
+    keys=(),
+    agent="0123456789abcdef",
     web="web",
 )
 names = st.from_regex(NAME, fullmatch=True)
@@ -86,7 +91,7 @@ def test_what_systemd_cannot_say_is_refused() -> None:
 
 def test_a_set_up_survives_the_way_to_the_host() -> None:
     """What the client decides and what the host reads are the same value."""
-    decided = setup(PLACE, APP)
+    decided = setup(replace(PLACE, keys=(CI,)), APP)
     assert read_setup(json.loads(json.dumps(decided.as_dict()))) == decided
 
 
@@ -98,6 +103,7 @@ def test_a_set_up_has_all_that_a_service_needs() -> None:
     timer = files["/etc/systemd/system/shop.night.timer"].text
     assert "OnCalendar=*-*-* 3:0:00" in timer
     assert Enabled(unit="shop.night.timer") in decided.states
+    assert "StartLimitIntervalSec=0" in files["/etc/systemd/system/shop.night.service"].text
     site = files["/etc/nginx/conf.d/shop.conf"].text
     assert "proxy_pass http://unix:/srv/shop/run/front.sock:;" in site
     assert "upstream" not in site.replace("Without an upstream block", "")
@@ -112,9 +118,8 @@ def test_a_set_up_has_all_that_a_service_needs() -> None:
 )
 def test_awkward_places_are_refused(change: dict[str, str]) -> None:
     """Nobody deploys as root or as the app, and no path is one that a unit would cut in two."""
-    values = {name: getattr(PLACE, name) for name in Place.__dataclass_fields__}
     with pytest.raises(UsageError):
-        setup(Place(**{**values, **change}), APP)
+        setup(replace(PLACE, **change), APP)
 
 
 @given(names, names, st.integers(0, 10**9 - 1), names, names)
@@ -203,6 +208,34 @@ def test_every_directive_is_one_of_systemd(tmp_path: Path) -> None:
         assert str(path) not in done.stderr
 
 
+CI = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl ci"
+ADA = CI.replace("GKJl ci", "GKJm ada")
+
+
+def test_keys_are_let_in_and_go_and_others_stay() -> None:
+    """Of a user's keys only the lines for this app change: they are the ones of the set-up."""
+    decided = setup(replace(PLACE, keys=(CI,)), APP)
+    (state,) = (each for each in decided.states if isinstance(each, Keys))
+    blog = f'restrict,command="{DOOR} --app shop-blog --root /srv/blog" {ADA}'
+    before = f"# mine\n{blog}\n"
+    with_ci = keys.changed(before, state)
+    assert with_ci == (
+        f'{before}restrict,command="/usr/local/lib/nonevent/door --app shop '
+        f'--environment production --root /srv/shop" {CI}\n'
+    )
+    assert keys.changed(with_ci, state) == with_ci
+    assert keys.changed(with_ci, replace(state, keys=())) == before
+    with pytest.raises(HostUnfit, match="opens something else"):
+        keys.changed(before, replace(state, keys=(ADA,)))
+
+
+def test_only_with_keys_there_is_a_door() -> None:
+    """A host without restricted keys gets no door and no agent of root's."""
+    paths = [getattr(each, "path", "") for each in setup(PLACE, APP).states]
+    assert DOOR not in paths
+    assert not [path for path in paths if path.startswith("/usr/local/lib/nonevent/agent-")]
+
+
 def test_root_follows_no_link(tmp_path: Path) -> None:
     """A folder below one that somebody else owns is not made through a link of theirs."""
     (tmp_path / "there").mkdir()
@@ -221,7 +254,7 @@ def test_somebody_elses_user_is_not_taken() -> None:
 def test_a_test_that_fails_puts_files_back(tmp_path: Path) -> None:
     """What a proxy does not accept is as it was before, and the proxy was not told of it."""
     site, fresh, told = tmp_path / "site", tmp_path / "fresh", tmp_path / "told"
-    site.write_text("before")
+    site.write_text("nonevent, before")
     states = (
         File(path=str(site), text="after", after="proxy"),
         File(path=str(fresh), text="after", after="proxy"),
@@ -235,7 +268,7 @@ def test_a_test_that_fails_puts_files_back(tmp_path: Path) -> None:
 
     with pytest.raises(HostUnfit):
         acting.carry_out(Setup(app="t", states=states, afters=(after,)), say, check=False)
-    assert site.read_text() == "before"
+    assert site.read_text() == "nonevent, before"
     assert sorted(os.listdir(tmp_path)) == ["site"]
     good = After(name="proxy", test=("true",), run=("touch", str(told)))
     wanted = Setup(app="t", states=states, afters=(good,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,6 @@ from nonevent.transport.ssh import Ssh, control_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -62,3 +62,12 @@ def test_the_runtime_folder_is_used_where_it_is_ours(tmp_path: Path) -> None:
     assert control_folder({"XDG_RUNTIME_DIR": str(tmp_path)}) == tmp_path / "nonevent-ssh"
     for other in ("", str(tmp_path / "gone"), "/tmp"):
         assert str(control_folder({"XDG_RUNTIME_DIR": other})).startswith("/tmp/nonevent-")
+
+
+def test_a_door_of_another_version_is_said(tmp_path: Path) -> None:
+    """Whoever has a restricted key, and another version of nonevent, is told what mends it."""
+    program = ("sh", "-c", "echo nonevent: other", "ssh")
+    host = Ssh("web1", Path("/srv/shop"), program, tmp_path / "a" / "b", environment="production")
+    with pytest.raises(HostUnfit, match="set up by another version") as caught:
+        host.connect("eve")
+    assert caught.value.hint == "with a key of your own: nonevent setup production"

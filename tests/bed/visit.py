@@ -15,11 +15,18 @@ if TYPE_CHECKING:
     from .site import Bed
 
 
-def get(bed: Bed, host: Host, path: str = "/", *, port: int = 80) -> str:
-    """What a host answers, as Python shows bytes; empty where it does not, or with an error."""
-    url = f"http://{host.address}:{port}{path}"
-    script = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1]).read())"
-    return bed.exec_in_network((sys.executable, "-c", script, url)).stdout.strip()
+def get(bed: Bed, host: Host, path: str = "/", *, port: int = 80, name: str = "") -> str:
+    """What a host answers, as Python shows bytes; empty where it does not, or with an error.
+
+    It is asked by its address, or by a name.
+    """
+    script = (
+        "import sys, urllib.request as r\n"
+        "print(r.urlopen(r.Request(sys.argv[1], headers={'Host': sys.argv[2]})).read())"
+    )
+    at = f"{host.address}:{port}"
+    argv = (sys.executable, "-c", script, f"http://{at}{path}", name or at)
+    return bed.exec_in_network(argv).stdout.strip()
 
 
 @contextmanager

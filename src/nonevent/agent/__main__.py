@@ -39,10 +39,12 @@ def main(arguments: Sequence[str]) -> int:
     serving.add_argument("--manager", choices=MANAGERS, default="embedded")
     serving.add_argument("--app", default="", help="whose units, with systemd")
     serving.add_argument("--environment", default="", help="what hints name")
+    serving.add_argument("--user", default="", help="whom a site's processes run as")
     commands.choices["apply"].add_argument("--check", action="store_true")
     _exec_arguments(commands.add_parser("exec"))
     ending = commands.add_parser("end-commands")
     ending.add_argument("--root", type=Path, required=True)
+    commands.add_parser("look").add_argument("--root", type=Path, required=True)
     setting_up = commands.add_parser("setup")
     setting_up.add_argument("--root", type=Path, required=True)
     setting_up.add_argument("--states", type=Path, required=True)
@@ -87,7 +89,7 @@ def _serve(chosen: argparse.Namespace) -> int:
     os.umask(0o022)
     # Not sys.stdin: the thread that reads may still hold it when the interpreter ends.
     requests = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
-    manager = KINDS[chosen.manager](chosen.app, chosen.environment)
+    manager = KINDS[chosen.manager](chosen.app, chosen.environment, chosen.user)
     serve(_layout(chosen.root), Channel(requests, sys.stdout.buffer), manager)
     return 0
 
@@ -103,7 +105,7 @@ def _apply(chosen: argparse.Namespace) -> int:
         print(json.dumps(event, ensure_ascii=False), flush=True)  # noqa: T201
 
     want = read_want(json.load(sys.stdin))
-    manager = KINDS[want.manager](want.app, want.environment)
+    manager = KINDS[want.manager](want.app, want.environment, want.site.user if want.site else "")
     host = Host(layout=_layout(chosen.root), manager=manager, emit=emit)
     if chosen.check:
         decided = apply.decide(host, want)
@@ -209,11 +211,19 @@ def _end_commands(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _look(chosen: argparse.Namespace) -> int:
+    from nonevent.agent import images
+
+    print(images.encoded(images.below(chosen.root)))  # noqa: T201
+    return 0
+
+
 _COMMANDS = {
     "serve": _serve,
     "apply": _apply,
     "exec": _exec,
     "end-commands": _end_commands,
+    "look": _look,
     "setup": _setup,
     "unpack": _unpack,
 }

@@ -12,7 +12,7 @@ import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from nonevent.agent import facts, journal, layers, ledger, lock
+from nonevent.agent import facts, journal, layers, ledger, lock, reload
 from nonevent.agent import release as releases
 from nonevent.agent.command import end_left_behind
 from nonevent.agent.logs import EVIDENCE
@@ -230,7 +230,10 @@ def go_back(host: Host, want: Want, written: Journal) -> None:
     if found.front and story.release != found.history.current:
         # The port that a failed release came with is not for the one that serves.
         address, port = found.front
-    steps = back(found, switched=story.switched, address=address, port=port)
+    if want.site:
+        steps = reload.back(found, want.site, switched=story.switched)
+    else:
+        steps = back(found, switched=story.switched, address=address, port=port)
     if host.inside:
         steps = tuple(step for step in steps if not isinstance(step, Dismiss))
     carry_out(host, steps, want, written)
@@ -251,6 +254,8 @@ def serving(host: Host, how: str = "serves") -> str:
     """What serves now, in words: the last line of every error after something was begun."""
     history = ledger.history(host.layout)
     release = history.release(history.current or 0)
+    if release is None and host.layout.current.is_symlink():
+        return f"{host.layout.current} names what it named before: {host.layout.current.readlink()}"
     if release is None:
         return "nothing serves: this app has no good release here yet"
     if not history.running:
@@ -307,6 +312,7 @@ def recover(host: Host) -> Story | None:
         goal=Start(),
         address=story.address,
         port=story.port,
+        site=story.site,
         by=story.by,
         reason="cut off",
     )

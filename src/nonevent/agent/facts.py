@@ -144,10 +144,14 @@ def _is_mine(pid: int) -> bool:
 
 
 def _in_use(layout: Layout) -> frozenset[int]:
-    """The releases that processes of this app were started for, whatever they are."""
-    found = (kernel.environment(each.pid) for each in kernel.processes())
-    mine = (values for values in found if values.get("NONEVENT_ROOT") == str(layout.root))
-    numbers = (values.get("NONEVENT_RELEASE", "") for values in mine)
+    """The releases that processes of this app were started for, or work in, whatever they are."""
+    numbers = set()
+    for each in kernel.processes():
+        values = kernel.environment(each.pid)
+        if values.get("NONEVENT_ROOT") == str(layout.root):
+            numbers.add(values.get("NONEVENT_RELEASE", ""))
+        inside = kernel.working_folder(each.pid).removeprefix(f"{layout.releases}/")
+        numbers.add(inside.partition("/")[0])
     return frozenset(int(number) for number in numbers if number.isdigit())
 
 
@@ -179,7 +183,8 @@ def _tools(layout: Layout) -> set[str]:
     running = (word for each in kernel.processes() for word in kernel.arguments(each.pid))
     defined = "".join(path.read_text() for path in layout.programs.glob("*.conf"))
     names = {name for name in names if name not in defined}
-    return names - {Path(word).name for word in running if word.startswith(str(layout.tools))}
+    inside = (Path(word) for word in running if word.startswith(f"{layout.tools}/"))
+    return names - {path.relative_to(layout.tools).parts[0] for path in inside}
 
 
 def _unused(folder: str, numbers: list[int], used: set[int]) -> Iterator[str]:

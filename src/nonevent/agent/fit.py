@@ -114,7 +114,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _python(manifest: Manifest, machine: Machine) -> Iterator[Misfit]:
-    if chosen(machine.pythons, manifest.python) is None:
+    if not manifest.layer("python") and chosen(machine.pythons, manifest.python) is None:
         minor = manifest.python.minor
         tried = (f"{path}: {version or 'does not run'}" for path, version in machine.pythons)
         yield Misfit(

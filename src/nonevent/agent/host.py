@@ -12,6 +12,7 @@ from nonevent.errors import Interrupted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nonevent.agent.images import Identity
     from nonevent.agent.process.base import ProcessManager
     from nonevent.model.layout import Layout
     from nonevent.model.plan import Gate
@@ -41,6 +42,8 @@ class Host:
     """Waits where several hosts go on together, for so many seconds at most."""
     inside: bool = False
     """Whether this runs under the embedded process manager itself, which it must not end."""
+    stale: frozenset[Identity] = frozenset()
+    """What a site's processes must not be any more: the images that ran before the switch."""
     switched: bool = False
     confirmed: bool = False
     going_back: bool = False

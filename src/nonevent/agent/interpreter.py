@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nonevent.agent.tools import is_brought
 from nonevent.agent.tools import python as own_python
 from nonevent.errors import HostUnfit
 
@@ -70,7 +71,9 @@ def _candidates(minor: str) -> Iterator[Path]:
         *sorted(home.glob(f".pyenv/versions/{minor}.*/bin")),
     ]
     seen: set[Path] = set()
-    for path in (Path(own_python()), *(folder / name for folder in folders)):
+    # One that was brought for the agent alone goes when the agent needs it no more.
+    own = () if is_brought() else (Path(own_python()),)
+    for path in (*own, *(folder / name for folder in folders)):
         try:
             real = path.resolve(strict=True)
         except OSError:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from nonevent.agent import durable, ledger
 from nonevent.model.parse import parse_json
 from nonevent.model.plan import RunCommand, Step, Switch, read_step, step_as_dict
+from nonevent.model.site import Site, read_site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,6 +67,7 @@ class Story:
     by: str = ""
     address: str = "127.0.0.1"
     port: int | None = None
+    site: Site | None = None
     release: int | None = None
     steps: tuple[Step, ...] = ()
     begun: tuple[int, ...] = ()
@@ -107,6 +109,7 @@ def open_new(layout: Layout, want: Want, plan: Plan) -> Journal:
         by=want.by,
         address=want.address,
         port=want.port,
+        site=want.site.as_dict() if want.site else None,
         release=plan.release,
         plan=[step_as_dict(step) for step in plan.steps],
     )
@@ -157,6 +160,7 @@ def read(path: Path) -> Story:
             by=table.text("by", ""),
             address=table.text("address", "127.0.0.1"),
             port=table.maybe_number("port"),
+            site=read_site(table),
             release=table.maybe_number("release"),
             steps=tuple(read_step(each) for each in table.tables("plan")),
             begun=tuple(telling.begun),

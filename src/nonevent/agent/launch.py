@@ -6,14 +6,19 @@ commands, ``nonevent run``. Secrets are read here, at the last moment.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import re
 import shlex
-from dataclasses import dataclass
+import signal
+import socket
+import subprocess
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
 
 from nonevent.agent import release, variables
+from nonevent.agent.tools import agent_command
 from nonevent.errors import ReleaseUnknown, UsageError
 
 if TYPE_CHECKING:
@@ -147,6 +152,40 @@ def resolved(folder: Path, argv: tuple[str, ...]) -> tuple[str, ...]:
     return argv
 
 
+def free_port() -> int:
+    """A port of this machine on which nobody listens."""
+    with socket.socket() as attempt:
+        attempt.bind(("127.0.0.1", 0))
+        return int(attempt.getsockname()[1])
+
+
+def _relay_beside(layout: Layout, launch: Launch) -> None:
+    """Start what passes connections on from the socket to the port, in the same unit of systemd.
+
+    It ends with the process that this one becomes, by KillMode=, and ends it where it fails.
+    """
+    argv = (*agent_command(), "relay", "--listen", str(layout.socket(launch.name)),
+            "--to", f"127.0.0.1:{launch.port}")  # fmt: skip
+    main = os.getpid()
+    # Twice, so that it is no child of the server's, which knows its own.
+    if os.fork():
+        os.wait()
+    elif os.fork():
+        os._exit(0)
+    else:
+        with contextlib.suppress(OSError):
+            subprocess.run(argv, env={}, check=False)
+        os.kill(main, signal.SIGKILL)
+        os._exit(1)
+
+
+def _clear(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"{path} is in the way: {error.strerror}", hint=f"rm -r {path}") from error
+
+
 def execute(layout: Layout, launch: Launch) -> NoReturn:
     """Become the process.
 
@@ -157,12 +196,16 @@ def execute(layout: Layout, launch: Launch) -> NoReturn:
     staged = release.read(layout, launch.release)
     if staged is None:
         raise ReleaseUnknown(f"release {launch.release} is not on this host")
+    service = staged.manifest.service(launch.service)
+    if service and service.listens_on_port and not launch.port:
+        launch = replace(launch, port=free_port())
+        _relay_beside(layout, launch)
     argv = command(layout, staged, launch)
     values = environment(layout, staged, launch, base=os.environ)
     os.chdir(layout.release(staged.number) / "app")
     if launch.service and not launch.port:
         # What a predecessor left that was killed: not every server takes it away.
-        layout.socket(launch.name).unlink(missing_ok=True)
+        _clear(layout.socket(launch.name))
     try:
         os.execvpe(argv[0], argv, values)  # noqa: S606
     except OSError as error:

@@ -213,7 +213,7 @@ def _is_alive(name: str) -> bool:
     return pid.isdigit() and os.path.exists(f"/proc/{pid}")  # noqa: PTH110
 
 
-def point_python(layout: Layout, ref: LayerRef, interpreter: Path) -> None:
+def point_python(layout: Layout, ref: LayerRef, interpreter: str) -> None:
     """Make a virtualenv layer start with an interpreter of this host.
 
     ``bin/python`` is the one thing in a layer that belongs to the host.
@@ -224,7 +224,7 @@ def point_python(layout: Layout, ref: LayerRef, interpreter: Path) -> None:
         with _writable(folder):
             binaries.mkdir()
     with _writable(binaries):
-        for name, target in (("python", str(interpreter)), ("python3", "python")):
+        for name, target in (("python", interpreter), ("python3", "python")):
             link = binaries / name
             if not link.is_symlink() or os.readlink(link) != target:
                 durable.point(link, target)

@@ -69,7 +69,7 @@ def look(layout: Layout, manifest: Manifest, *, clock: float) -> Machine:
         cpu=level(_cpu_flags()),
         # It takes a process to find out.
         libraries=_libraries() if manifest.libraries else None,
-        pythons=interpreter.tried(manifest.python),
+        pythons=() if manifest.layer("python") else interpreter.tried(manifest.python),
         root=str(layout.root),
         free=room.f_bavail * room.f_frsize,
         inodes=room.f_favail if room.f_files else None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
+from nonevent.agent import reload
 from nonevent.agent.modules import candidates
 from nonevent.errors import HostUnfit, ReleaseUnknown, UsageError, WantStale
 from nonevent.model.instance import InstanceId, RunState
@@ -70,6 +71,11 @@ def plan(want: Want, facts: Facts) -> Plan:
                 raise _never_deployed(want)
             return _to_existing(want, facts, history.current)
         case Stop():
+            if want.site:
+                raise UsageError(
+                    f"the site of `{want.environment}` keeps its services running itself",
+                    hint="stop them with what runs them",
+                )
             return Plan(release=None, steps=_stop(facts))
         case Prune():
             return Plan(release=history.current, steps=prune(want, facts, history.current))
@@ -95,9 +101,9 @@ def _deploy(want: Want, goal: Deploy, facts: Facts) -> Plan:
     )
     steps = (
         Stage(number),
-        *_import(number, manifest, facts),
+        *(_import(number, manifest, facts) if want.site is None else (Import(number),)),
         *(commands if goal.commands else ()),
-        *converge(number, manifest, facts, address=want.address, port=want.port),
+        *_towards(want, number, manifest, facts),
         *prune(want, facts, number),
     )
     return Plan(release=number, steps=steps)
@@ -140,8 +146,18 @@ def _to_existing(want: Want, facts: Facts, number: int) -> Plan:
             f"the files of release {number} are gone from this host",
             hint=f"nonevent deploy {want.environment}",
         )
-    steps = converge(number, manifest, facts, address=want.address, port=want.port)
+    steps = _towards(want, number, manifest, facts)
+    if want.site and steps:
+        steps = (Import(number), *steps)
     return Plan(release=number, steps=(*steps, *prune(want, facts, number)))
+
+
+def _towards(want: Want, number: int, manifest: Manifest, facts: Facts) -> tuple[Step, ...]:
+    """From a release that is staged, and on a site can be imported: nothing else shows there."""
+    if want.site:
+        again = isinstance(want.goal, Start)
+        return reload.towards(number, facts, want.site, _confirm(number, facts), again=again)
+    return converge(number, manifest, facts, address=want.address, port=want.port)
 
 
 def _rollback_target(want: Want, history: History, number: int | None) -> Release:

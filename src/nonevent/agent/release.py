@@ -104,7 +104,8 @@ def stage(layout: Layout, staged: Staged) -> None:
     manifest = staged.manifest
     app, deps = manifest.layer("app"), manifest.layer("deps")
     assert app and deps  # noqa: S101, PT018  (the manifest's parser refuses any other)
-    layers.point_python(layout, deps, interpreter.find(manifest.python))
+    bundled = manifest.layer("python")
+    layers.point_python(layout, deps, _interpreter(manifest))
     layout.data.mkdir(exist_ok=True)
     layout.releases.mkdir(exist_ok=True)
     partial = layout.releases / f".partial-{staged.number}"
@@ -114,6 +115,10 @@ def stage(layout: Layout, staged: Staged) -> None:
         partial.chmod(0o755)
         (partial / "app").mkdir(exist_ok=True)
         (partial / "venv").symlink_to(f"../../layers/{deps.id}")
+        if bundled:
+            # So called, because Python follows `bin/python` by its letters: from venv/bin it comes
+            # to this link, where the kernel comes to the layer.
+            (partial / bundled.id).symlink_to(f"../../layers/{bundled.id}")
         if staged.config:
             (partial / "config").symlink_to(f"../../configs/{staged.config}")
         durable.write(partial / _FILE, staged.encoded())
@@ -124,6 +129,13 @@ def stage(layout: Layout, staged: Staged) -> None:
             raise layers.disk_full(layout.root) from error
         raise
     durable.sync_folder(layout.releases)
+
+
+def _interpreter(manifest: Manifest) -> str:
+    """What ``bin/python`` of the virtualenv leads to: a layer beside it, or this host's own."""
+    if bundled := manifest.layer("python"):
+        return f"../../{bundled.id}/bin/python{manifest.python.minor}"
+    return str(interpreter.find(manifest.python))
 
 
 def _link_tree(source: Path, target: Path) -> None:

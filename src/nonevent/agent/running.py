@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import time
 from typing import TYPE_CHECKING
 
 from nonevent.agent import facts, kernel, ledger, release, switch
 from nonevent.agent.host import Host, signal_number
+from nonevent.agent.launch import free_port
 from nonevent.agent.process.base import Program
 from nonevent.agent.tools import agent_command
 from nonevent.errors import BootFailed
@@ -42,7 +42,7 @@ def boot(host: Host, instance: InstanceId) -> str:
     service = service_of(layout, instance)
     history = ledger.history(layout)
     switch.make_run(layout)
-    port = _free_port() if service.uses_port else 0
+    port = free_port() if service.uses_port else 0
     argv = (
         *agent_command(),
         "exec",
@@ -74,12 +74,6 @@ def boot(host: Host, instance: InstanceId) -> str:
 
 def _relay(instance: InstanceId) -> str:
     return f"{instance}.relay"
-
-
-def _free_port() -> int:
-    with socket.socket() as attempt:
-        attempt.bind(("127.0.0.1", 0))
-        return int(attempt.getsockname()[1])
 
 
 def seen(host: Host, instance: InstanceId) -> Instance | None:
@@ -175,7 +169,8 @@ def forget(host: Host, instance: InstanceId) -> None:
     if (host.layout.programs / f"{relay}.conf").exists():
         stop_and_forget(host, relay, limit=GRACE)
     host.manager.forget(host.layout, (str(instance),))
-    with contextlib.suppress(FileNotFoundError):
+    # Whatever cannot be removed there is in the way of no release that serves.
+    with contextlib.suppress(OSError):
         host.layout.socket(str(instance)).unlink()
 
 

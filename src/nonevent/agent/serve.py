@@ -37,6 +37,7 @@ from nonevent.model.manifest import LAYERS, LayerRef, manifest_from
 from nonevent.model.parse import Table, parse
 from nonevent.model.plan import step_as_dict
 from nonevent.model.protocol import VERSION, Channel, Frame
+from nonevent.model.service import NAME
 from nonevent.model.setup import read_setup
 from nonevent.model.want import Want, read_want
 
@@ -220,7 +221,7 @@ def _ref(table: Table) -> LayerRef:
 
 
 def _survey(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
-    return survey.survey(table.text("app"), table.text("root"))
+    return survey.survey(table.text("app", pattern=NAME), table.text("root"))
 
 
 def _stow(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001

@@ -19,17 +19,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
-from nonevent.agent import durable
+from nonevent.agent import durable, keys, tools
 from nonevent.errors import HostUnfit
 from nonevent.model.parse import parse_json
 from nonevent.model.setup import (
     RECORDS,
     Account,
     After,
+    Agent,
     Enabled,
     File,
     Folder,
     Group,
+    Keys,
     Login,
     Member,
     State,
@@ -63,6 +65,7 @@ def carry_out(setup: Setup, say: Callable[[str, str], None], *, check: bool) -> 
     Raises:
         HostUnfit: something of the host is in the way; the message says what.
     """
+    _refuse_files_of_others(setup)
     work = Work(setup=setup, say=say, check=check)
     record = setup.states[-1]
     units = [each for each in setup.states if isinstance(each, Enabled)]
@@ -107,7 +110,7 @@ def _make_true(work: Work, state: State) -> None:
     _make(state)
 
 
-def difference(state: State) -> str:  # noqa: PLR0911  (a table)
+def difference(state: State) -> str:  # noqa: C901, PLR0911  (a table)
     """What is not true yet, in words; for a file also its lines. Nothing where all is well."""
     match state:
         case Group(name=name):
@@ -127,6 +130,10 @@ def difference(state: State) -> str:  # noqa: PLR0911  (a table)
             if not _asks("is-enabled", unit):
                 return f"unit {unit} starts at boot" + (", and now" if started else "")
             return f"unit {unit} runs" if started and not _asks("is-active", unit) else ""
+        case Agent(path=path):
+            return "" if Path(path).is_dir() else f"agent {path}"
+        case Keys():
+            return keys.difference(state)
         case _:
             assert_never(state)
 
@@ -151,6 +158,10 @@ def _make(state: State) -> None:
             durable.write(Path(path), text.encode(), mode=mode)
         case Enabled(unit=unit, started=started):
             _run(("systemctl", "--quiet", "enable", *(("--now",) if started else ()), unit))
+        case Agent(path=path):
+            _make_agent(Path(path))
+        case Keys():
+            keys.make(state)
         case _:
             assert_never(state)
 
@@ -195,6 +206,13 @@ def _make_login(name: str) -> None:
     durable.write(folder / "authorized_keys", keys.read_bytes(), mode=0o600)
     for path in (folder, folder / "authorized_keys"):
         os.chown(path, account.pw_uid, account.pw_gid)
+
+
+def _make_agent(path: Path) -> None:
+    partial = path.with_name(f".{path.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(tools.folder(), partial)
+    partial.rename(path)
 
 
 def _open(path: str, *, make: bool) -> int:
@@ -243,6 +261,19 @@ def _make_folder(state: Folder) -> None:
         os.fchmod(descriptor, state.mode)
     finally:
         os.close(descriptor)
+
+
+def _refuse_files_of_others(setup: Setup) -> None:
+    """Overwrite nothing that a person or another program wrote; whatever is ours says so."""
+    for state in setup.states:
+        if not isinstance(state, File) or not Path(state.path).exists():
+            continue
+        found = Path(state.path).read_text(errors="replace")
+        if found != state.text and "nonevent" not in found:
+            raise HostUnfit(
+                f"{state.path} is there already, and `nonevent setup` did not write it",
+                hint="move it away, or give the app another name",
+            )
 
 
 def _file_difference(state: File) -> str:

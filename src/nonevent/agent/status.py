@@ -6,7 +6,8 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from nonevent.agent import facts, journal, kernel, lock, proof, release
+from nonevent.agent import facts, journal, kernel, lock, proof, release, site
+from nonevent.agent.process.site import Site
 
 if TYPE_CHECKING:
     from nonevent.agent.process.base import ProcessManager
@@ -28,7 +29,7 @@ def status(layout: Layout, manager: ProcessManager) -> dict[str, object]:
         "running": history.running,
         "previous": history.previous,
         "front": list(found.front) if found.front else None,
-        "instances": [_instance(layout, manager, each, found) for each in found.instances],
+        "instances": _instances(layout, manager, found),
         "timers": _timers(found),
         "busy": f"{holder.by}: {holder.reason}" if holder else None,
         "locked": (
@@ -44,6 +45,12 @@ def status(layout: Layout, manager: ProcessManager) -> dict[str, object]:
 def _release(serving: object) -> dict[str, object]:
     names = ("number", "commit", "subject", "ref", "artifact", "by", "since", "config", "secrets")
     return {name: getattr(serving, name) for name in names}
+
+
+def _instances(layout: Layout, manager: ProcessManager, found: Facts) -> list[dict[str, object]]:
+    if isinstance(manager, Site):
+        return site.shown(layout, manager, found.history.current)
+    return [_instance(layout, manager, each, found) for each in found.instances]
 
 
 def _instance(

@@ -8,7 +8,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, assert_never
 
-from nonevent.agent import facts, ledger, lock, release, running, switch
+from nonevent.agent import facts, ledger, lock, release, running, site, switch
 from nonevent.agent.command import run_command
 from nonevent.agent.health import probe_until_healthy, steady, watch
 from nonevent.agent.layers import clean_incoming, remove_tree
@@ -28,6 +28,8 @@ from nonevent.model.plan import (
     Keep,
     NoteStopped,
     Probe,
+    Prove,
+    Reload,
     Remove,
     Retire,
     RunCommand,
@@ -74,7 +76,9 @@ def take(host: Host, step: Step, want: Want) -> str:  # noqa: C901, PLR0911, PLR
         case Halt(instance=instance):
             return running.halt(host, instance)
         case Switch():
-            return _switch(host, step)
+            return _switch(host, step, want)
+        case Reload() | Prove():
+            return site.take(host, step, want)
         case Watch(instances=instances):
             return watch(host, instances)
         case Confirm():
@@ -146,17 +150,20 @@ def _warn_of_own_files(host: Host) -> None:
 
 
 def foresee(host: Host, steps: tuple[Step, ...]) -> None:
-    """Refuse a plan whose port is another's, before anything is begun.
+    """Refuse a plan whose port is another's, or that cannot switch, before anything is begun.
 
     A port that moves is taken after the switch, when there is no way back.
 
     Raises:
         PortTaken: with who holds it.
+        HostUnfit: `current` is a folder.
     """
     ours = facts.held_ports(host.layout, host.manager)
     for step in steps:
         if isinstance(step, HoldPort) and step.port not in ours:
             _refuse_taken_port(step)
+        if isinstance(step, Switch):
+            site.refuse_folder(host.layout, step)
 
 
 def _hold_port(host: Host, step: HoldPort) -> str:
@@ -215,7 +222,10 @@ def _keep(host: Host) -> str:
     return ""
 
 
-def _switch(host: Host, step: Switch) -> str:
+def _switch(host: Host, step: Switch, want: Want) -> str:
+    if want.site:
+        site.point(host, step.release)
+        return ""
     if step.links or switch.links(host.layout):
         host.switched = not host.going_back
     staged = release.read(host.layout, step.release or 0)

@@ -14,6 +14,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from nonevent.agent.process import supervisor
+from nonevent.model.layout import Layout
 from nonevent.model.setup import RECORDS
 
 LIMIT = 10.0
@@ -30,6 +32,7 @@ def survey(app: str, root: str) -> dict[str, object]:
         "system": _system(),
         "systemd": _first_line(("systemctl", "--version")),
         "running": _runs_systemd(),
+        "embedded": bool(supervisor.pid_of(Layout(Path(root)))),
         "sudo": bool(shutil.which("sudo")),
         "nginx": _nginx(),
         "nginx_user": _nginx_user(),

@@ -97,6 +97,18 @@ def point_links(
             layout.link(service).unlink()
 
 
+def point_before(layout: Layout) -> str:
+    """``current`` names what it named before the first release, which is returned; or is gone."""
+    try:
+        before = os.readlink(layout.previous)
+    except FileNotFoundError:
+        layout.current.unlink(missing_ok=True)
+        return ""
+    durable.point(layout.current, before)
+    layout.previous.unlink()
+    return before
+
+
 def point_current(layout: Layout, release: int | None) -> None:
     """``current`` names the release, and ``previous`` the one it named before."""
     if release is None:

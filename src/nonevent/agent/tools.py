@@ -22,6 +22,11 @@ def python() -> str:
     return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 
 
+def is_brought() -> bool:
+    """Whether that interpreter came with the agent, to a host that has none."""
+    return folder().parent in Path(python()).parents
+
+
 def agent_command() -> tuple[str, ...]:
     """What starts the agent: isolated, and without the site packages of the host."""
     return (python(), "-I", "-S", str(folder()))

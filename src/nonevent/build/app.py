@@ -76,7 +76,7 @@ def open_workshop(
     shutil.copytree(deps / "bin", venv / "bin", symlinks=True)
     shutil.copyfile(deps / "pyvenv.cfg", venv / "pyvenv.cfg")
     (venv / "lib").symlink_to(deps / "lib")
-    minor = ".".join(python.version.split(".")[:2])
+    minor = python.minor
     (venv / "bin" / "python").symlink_to(python.path)
     for name in ("python3", f"python{minor}"):
         (venv / "bin" / name).symlink_to("python")

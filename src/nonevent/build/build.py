@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import itertools
 import json
+import operator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from nonevent.build.app import AppLayer, finish, install_local, open_workshop, run_commands
 from nonevent.build.artifact import Artifact, write
+from nonevent.build.bundle import build_bundle, bundle_key
 from nonevent.build.cache import scratch, write_beside
-from nonevent.build.deps import Deps, build_deps
+from nonevent.build.deps import build_deps
 from nonevent.build.event import Noticed, counted, phase
 from nonevent.build.lock.base import Project
 from nonevent.build.lock.kinds import find_lock, lock_digest, read_lock
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 
     from nonevent.build.event import Report
     from nonevent.build.lock.base import Locked
+    from nonevent.build.stored import Stored
     from nonevent.config.app import App
 
 FORMAT = 2
@@ -76,13 +81,14 @@ def build(request: Request, report: Report) -> Built:
     app = _configuration(source)
     _notice_changes(source, report)
     want = wanted(
-        app.python,
+        app.python.version,
         pinned=source.text(".python-version") or "",
         pyproject=source.text("pyproject.toml") or "",
         pipfile=source.text("Pipfile") or "",
     )
-    python = find_python(want, env=env, scratch=cache)
-    record = cache / "artifacts" / f"{_key(source, python)[:32]}.json"
+    python = find_python(want, env=env, scratch=cache, python=app.python)
+    bundle = bundle_key(python) if app.python.bundled else ""
+    record = cache / "artifacts" / f"{_key(source, python, bundle)[:32]}.json"
     if not source.dirty and (known := _known(record, request.output)):
         return known
     with scratch(cache) as work:
@@ -143,18 +149,38 @@ def _build(job: _Job, report: Report) -> Built:
     )
     with phase(report, "lock", lock.name):
         locked = read_lock(project, lock)
+    bundle = _bundle(job, report)
     with phase(report, "dependencies", f"Python {job.python.version}") as current:
-        deps = build_deps(locked, job.python, cache=job.cache, config=folder, env=job.env)
+        deps = build_deps(
+            locked,
+            job.python,
+            bundle=bundle.ref.id if bundle else "",
+            cache=job.cache,
+            config=folder,
+            env=job.env,
+        )
         current.detail = counted(len(deps.packages), "package") + ", unchanged" * deps.reused
     finished = _build_app(job, deps, locked, folder, report)
     with phase(report, "artifact") as current:
-        manifest = _manifest(job, digest, deps, finished)
-        path = write(job.request.output, manifest, (finished.packed, deps.packed))
+        layers = (deps, bundle) if bundle else (deps,)
+        manifest = _manifest(job, digest, layers, finished)
+        packed = (finished.packed, *(each.packed for each in layers))
+        path = write(job.request.output, manifest, packed)
         current.detail = path.name
     return Built(path=path, manifest=manifest, reused=False)
 
 
-def _build_app(job: _Job, deps: Deps, locked: Locked, folder: Path, report: Report) -> AppLayer:
+def _bundle(job: _Job, report: Report) -> Stored | None:
+    """The interpreter as a layer, where it is to travel."""
+    if not job.app.python.bundled:
+        return None
+    with phase(report, "python", job.python.version) as current:
+        made = build_bundle(job.python, cache=job.cache, env=job.env)
+        current.detail += ", unchanged" * made.reused
+    return made
+
+
+def _build_app(job: _Job, deps: Stored, locked: Locked, folder: Path, report: Report) -> AppLayer:
     shop = open_workshop(deps.tree, folder, work=job.work, python=job.python, env=job.env)
     if locked.local:
         names = (job.app.app if path == folder else path.name for path in locked.local)
@@ -167,8 +193,9 @@ def _build_app(job: _Job, deps: Deps, locked: Locked, folder: Path, report: Repo
     return finished
 
 
-def _manifest(job: _Job, lock: str, deps: Deps, finished: AppLayer) -> Manifest:
-    needs = deps.needs | finished.needs
+def _manifest(job: _Job, lock: str, layers: tuple[Stored, ...], finished: AppLayer) -> Manifest:
+    needs = functools.reduce(operator.or_, (each.needs for each in layers), finished.needs)
+    installed = itertools.chain(*(each.packages for each in layers), finished.packages)
     app = job.app
     return Manifest(
         app=app.app,
@@ -181,12 +208,12 @@ def _manifest(job: _Job, lock: str, deps: Deps, finished: AppLayer) -> Manifest:
         glibc=needs.glibc,
         cpu=needs.cpu,
         libraries=needs.libraries,
-        packages=tuple(sorted((dict(deps.packages) | dict(finished.packages)).items())),
+        packages=tuple(sorted(dict(installed).items())),
         services=app.services,
         release=app.release,
         required=app.required,
         env=tuple(sorted(app.env)),
-        layers=(finished.ref, deps.ref),
+        layers=(finished.ref, *(each.ref for each in layers)),
     )
 
 
@@ -221,7 +248,7 @@ def _notice_changes(source: Source, report: Report) -> None:
         )
 
 
-def _key(source: Source, python: Interpreter) -> str:
+def _key(source: Source, python: Interpreter, bundle: str) -> str:
     """What decides an artifact's bytes; lock and configuration are part of the commit."""
     inputs = [
         FORMAT,
@@ -232,6 +259,7 @@ def _key(source: Source, python: Interpreter) -> str:
         python.version,
         python.abi,
         python.platform,
+        bundle,
     ]
     return hashlib.sha256(canonical(inputs)).hexdigest()
 

@@ -7,20 +7,15 @@ uv makes it. What names this machine is taken out: the host makes ``bin/python``
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from nonevent.build.artifact import Packed
 from nonevent.build.bytecode import compile_tree
-from nonevent.build.cache import kept
-from nonevent.build.elf import Needs, needs_from, needs_of
+from nonevent.build.elf import Needs, needs_of
 from nonevent.build.installed import Packages, packages_in, settle
-from nonevent.build.layer import pack
+from nonevent.build.stored import Stored, stored
 from nonevent.build.uv import uv, uv_version
 from nonevent.errors import BuildFailed, LockInvalid
-from nonevent.model.manifest import LayerRef
 from nonevent.model.parse import canonical
 
 if TYPE_CHECKING:
@@ -37,19 +32,7 @@ _USELESS = re.compile(r"activate.*|deactivate.*|pydoc\.bat|python(\d.*)?|pypy.*"
 _MARKERS = (".lock", ".gitignore", "CACHEDIR.TAG")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deps:
-    """The built layer: what it holds, and where its files and its packed part lie."""
-
-    ref: LayerRef
-    packed: Packed
-    tree: Path
-    needs: Needs
-    packages: Packages
-    reused: bool
-
-
-def layer_key(locked: Locked, python: Interpreter) -> str:
+def layer_key(locked: Locked, python: Interpreter, bundle: str) -> str:
     """What decides the layer's bytes."""
     return hashlib.sha256(
         canonical(
@@ -59,6 +42,7 @@ def layer_key(locked: Locked, python: Interpreter) -> str:
                 "text": locked.text,
                 "hashed": locked.hashed,
                 "python": [python.version, python.abi, python.platform],
+                "bundle": bundle,
                 "uv": uv_version(),
             }
         )
@@ -66,61 +50,31 @@ def layer_key(locked: Locked, python: Interpreter) -> str:
 
 
 def build_deps(
-    locked: Locked, python: Interpreter, *, cache: Path, config: Path, env: Mapping[str, str]
-) -> Deps:
+    locked: Locked,
+    python: Interpreter,
+    *,
+    bundle: str,
+    cache: Path,
+    config: Path,
+    env: Mapping[str, str],
+) -> Stored:
     """The layer of a lock, from the cache where it is there.
 
-    ``config`` is the project's folder, whose uv settings name private indexes.
+    ``bundle`` is the id of the python layer, where there is one; ``config`` is the project's
+    folder, whose uv settings name private indexes.
 
     Raises:
         BuildFailed, LockInvalid: with uv's own words.
     """
-    folder = cache / "deps" / layer_key(locked, python)[:32]
 
-    def make(work: Path) -> None:
-        tree = work / "tree"
+    def fill(tree: Path) -> tuple[Needs, Packages]:
         install(locked, tree, python=python, config=config, env=env)
-        normalise(tree)
+        normalise(tree, bundle=bundle)
         compile_tree(tree, ("lib",), python=python, env=env)
-        layer = pack("deps", tree, work / "part.tar.zst")
-        needs = needs_of(tree)
-        about = {
-            "ref": asdict(layer.ref),
-            "needs": asdict(needs),
-            "packages": packages_in(site_packages(tree)),
-            "part": (work / "part.tar.zst").stat().st_size,
-        }
-        (work / "layer.json").write_bytes(layer.encoded())
-        (work / "about.json").write_bytes(canonical(about))
+        return needs_of(tree), packages_in(site_packages(tree))
 
-    reused = kept(folder, make, is_whole=_is_whole)
-    about = json.loads((folder / "about.json").read_bytes())
-    return Deps(
-        ref=LayerRef(**about["ref"]),
-        packed=Packed(
-            name="deps",
-            encoded=(folder / "layer.json").read_bytes(),
-            part=folder / "part.tar.zst",
-        ),
-        tree=folder / "tree",
-        needs=needs_from(about["needs"]),
-        packages=tuple((name, version) for name, version in about["packages"]),
-        reused=reused,
-    )
-
-
-def _is_whole(folder: Path) -> bool:
-    """Whether a kept layer still has all that an artifact takes of it, and its tree."""
-    try:
-        about = json.loads((folder / "about.json").read_bytes())
-        encoded = (folder / "layer.json").read_bytes()
-        return (
-            hashlib.sha256(encoded).hexdigest() == about["ref"]["digest"]
-            and (folder / "part.tar.zst").stat().st_size == about["part"]
-            and (folder / "tree" / "pyvenv.cfg").is_file()
-        )
-    except (OSError, ValueError, KeyError):
-        return False
+    folder = cache / "deps" / layer_key(locked, python, bundle)[:32]
+    return stored("deps", folder, fill, mark="pyvenv.cfg")
 
 
 def install(
@@ -178,19 +132,25 @@ def site_packages(tree: Path) -> Path:
     return next((tree / "lib").glob("python3.*")) / "site-packages"
 
 
-def normalise(tree: Path) -> None:
+def normalise(tree: Path, *, bundle: str) -> None:
     """Take out of a virtualenv what names this machine, or differs between two of its kind."""
     for name in _MARKERS:
         (tree / name).unlink(missing_ok=True)
     for script in sorted((tree / "bin").iterdir()):
         if _USELESS.fullmatch(script.name):
             script.unlink()
-    _normalise_config(tree / "pyvenv.cfg")
+    _normalise_config(tree / "pyvenv.cfg", bundle)
     settle(site_packages(tree), tree / "bin", beside=True)
 
 
-def _normalise_config(file: Path) -> None:
+def _normalise_config(file: Path, bundle: str) -> None:
+    """What is left decides nothing but which layer this is.
+
+    A host points ``bin/python`` of a layer to one interpreter: a release that brings its own
+    must not share the layer with one that does not.
+    """
     kept_keys = ("implementation", "version_info", "include-system-site-packages")
     lines = file.read_text().splitlines()
     chosen = [line for line in lines if line.partition("=")[0].strip() in kept_keys]
-    file.write_text("".join(f"{line}\n" for line in chosen))
+    own = [f"interpreter = {bundle}"] if bundle else []
+    file.write_text("".join(f"{line}\n" for line in chosen + own))

@@ -13,6 +13,7 @@ from elftools.elf.gnuversions import GNUVerNeedSection
 from elftools.elf.sections import NoteSection
 
 from nonevent.build.layer import paths
+from nonevent.errors import BuildFailed
 from nonevent.model.manifest import CPUS
 
 if TYPE_CHECKING:
@@ -64,6 +65,40 @@ def needs_of(tree: Path) -> Needs:
             bundled.add(file.name)
     outside = (name for name in needs.libraries if not _OF_GLIBC.fullmatch(name))
     return replace(needs, libraries=tuple(name for name in outside if name not in bundled))
+
+
+def needed_by(file: Path) -> tuple[str, ...]:
+    """The libraries that a file names; none where it is no ELF file."""
+    return _read(file).libraries if _is_elf(file) else ()
+
+
+def repoint(file: Path, target: str) -> None:
+    """Have a program look for its libraries in another folder than the one it names, if any.
+
+    The new name takes the old one's place in the file, as chrpath(1) does it, so it must not be
+    longer.
+
+    Raises:
+        BuildFailed: it is longer.
+    """
+    if not _is_elf(file):
+        return
+    with file.open("r+b") as content:
+        for place, old in tuple(_search_paths(ELFFile(content))):
+            if len(target) > len(old):
+                raise BuildFailed(f"{file.name} looks for libraries in {old}, too short a name")
+            content.seek(place)
+            content.write(target.encode().ljust(len(old), b"\0"))
+
+
+def _search_paths(elf: ELFFile) -> Iterator[tuple[int, str]]:
+    """Where in a file the absolute folders stand in which it looks for libraries."""
+    names = elf.get_section_by_name(".dynstr")
+    for section in elf.iter_sections():
+        for tag in section.iter_tags() if isinstance(section, DynamicSection) else ():
+            found = getattr(tag, "runpath", "") or getattr(tag, "rpath", "")
+            if names and found.startswith("/"):
+                yield names["sh_offset"] + tag.entry.d_val, found
 
 
 def _is_elf(file: Path) -> bool:

@@ -14,6 +14,7 @@ from packaging.version import Version
 from nonevent.build.process import run
 from nonevent.build.pyproject import required_python
 from nonevent.build.uv import uv
+from nonevent.config.app import Python
 from nonevent.errors import PythonMissing
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 MINORS = tuple(range(20, 8, -1))
 PROBE_LIMIT = 10.0
+_OF_THE_HOSTS = Python()
 _PROBE = """
 import json, os, platform, sys, sysconfig
 print(json.dumps({
@@ -29,6 +31,7 @@ print(json.dumps({
     "abi": "cp%d%d%s" % (*sys.version_info[:2], "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""),
     "platform": sysconfig.get_platform(),
     "path": os.path.realpath(sys.executable),
+    "prefix": sys.base_prefix,
 }))
 """  # noqa: E501
 
@@ -42,6 +45,13 @@ class Interpreter:
     abi: str
     platform: str
     """Operating system and machine, e.g. ``linux-x86_64``."""
+    prefix: Path = Path("/usr")
+    """The folder it is installed in, which may be copied to bundle it."""
+
+    @property
+    def minor(self) -> str:
+        """``3.11`` of ``3.11.7``."""
+        return ".".join(self.version.split(".")[:2])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,17 +90,29 @@ def _specifiers(text: str) -> SpecifierSet:
         raise PythonMissing(f"{text!r} is not a Python version") from error
 
 
-def find_python(want: Wanted, *, env: Mapping[str, str], scratch: Path) -> Interpreter:
+def find_python(
+    want: Wanted, *, env: Mapping[str, str], scratch: Path, python: Python = _OF_THE_HOSTS
+) -> Interpreter:
     """The first interpreter that satisfies, those in /usr/bin before all others.
 
     Hosts have their distribution's Python, so that is what an artifact should be built for.
-    Each candidate is run: a pyenv shim is there and then fails.
+    One that is to be bundled is the one that ``python`` names, or one that uv installed. Each
+    candidate is run: a pyenv shim is there and then fails.
 
     Raises:
         PythonMissing: with all that were tried.
     """
     tried: list[str] = []
-    for path in _candidates(want.versions, env, scratch):
+    hint = "install it on this machine, e.g. apt install python3, or uv python install"
+    candidates = _candidates(want.versions, env, scratch)
+    if python.prefix:
+        names = ("python3", *_names(want.versions))
+        candidates = (Path(python.prefix, "bin", name) for name in names)
+        hint = "correct `bundled`: it names the folder with bin/python3"
+    elif python.bundled:
+        candidates = _managed(env, scratch)
+        hint = 'uv python install, or name a folder: python = { bundled = "/opt/python-3.12" }'
+    for path in candidates:
         found = _probe(path, env)
         if isinstance(found, str):
             tried.append(f"{path}: {found}")
@@ -101,18 +123,27 @@ def find_python(want: Wanted, *, env: Mapping[str, str], scratch: Path) -> Inter
     raise PythonMissing(
         f"no Python that satisfies {want.versions} was found, as {want.said_by} asks for",
         context=tuple(tried) or ("no interpreter was found at all",),
-        hint="install it on this machine, e.g. apt install python3, or uv python install",
+        hint=hint,
     )
 
 
 def _candidates(versions: SpecifierSet, env: Mapping[str, str], scratch: Path) -> Iterator[Path]:
-    names = [f"python3.{minor}" for minor in MINORS if _may_be(versions, minor)]
+    names = _names(versions)
     folders = dict.fromkeys(["/usr/bin", *env["PATH"].split(os.pathsep)])
     for folder in folders:
         for name in ("python3", *names) if folder == "/usr/bin" else (*names, "python3"):
             path = Path(folder, name)
             if folder and path.is_absolute() and os.access(path, os.X_OK):
                 yield path
+    yield from _managed(env, scratch)
+
+
+def _names(versions: SpecifierSet) -> list[str]:
+    return [f"python3.{minor}" for minor in MINORS if _may_be(versions, minor)]
+
+
+def _managed(env: Mapping[str, str], scratch: Path) -> Iterator[Path]:
+    """What ``uv python install`` has installed."""
     listed = uv(
         "python",
         "list",
@@ -149,4 +180,5 @@ def _probe(path: Path, env: Mapping[str, str]) -> Interpreter | str:
         version=said["version"],
         abi=said["abi"],
         platform=said["platform"],
+        prefix=Path(said["prefix"]),
     )

@@ -5,23 +5,48 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import traceback
+from importlib import import_module
 
 import click
 
 from nonevent import __version__
-from nonevent.cli.build import build, check, init, verify
-from nonevent.cli.demo import demo
-from nonevent.cli.deploy import deploy, prune, rollback, start, stop
-from nonevent.cli.look import logs, plan, releases
 from nonevent.cli.output import Output
-from nonevent.cli.run import lock, run, shell, unlock
-from nonevent.cli.setup import setup
-from nonevent.cli.status import status
 from nonevent.errors import Interrupted, NoneventError, UsageError
 
+_MODULES = {
+    "build": ("init", "check", "build", "verify"),
+    "setup": ("setup",),
+    "look": ("plan", "releases", "logs"),
+    "status": ("status",),
+    "deploy": ("deploy", "rollback", "start", "stop", "prune"),
+    "run": ("run", "shell", "lock", "unlock"),
+    "demo": ("demo",),
+}
+"""Which module has which commands."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
+
+class _Commands(click.Group):
+    """Commands whose module is imported when they are asked for: most of a start is imports."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """The names of all, in the order of the alphabet."""
+        return sorted(name for names in _MODULES.values() for name in names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of that name, or None."""
+        for module, names in _MODULES.items():
+            if cmd_name in names:
+                self.add_command(getattr(import_module(f"nonevent.cli.{module}"), cmd_name))
+                return self.commands[cmd_name]
+        # For click, which goes on to say what may have been meant.
+        self.commands = commands()
+        return None
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
+)
 @click.version_option(__version__, prog_name="nonevent")
 def nonevent() -> None:
     """Deploy Python applications so that a deployment is a non-event.
@@ -30,11 +55,11 @@ def nonevent() -> None:
     """
 
 
-for _command in (
-    init, check, setup, build, verify, plan, deploy, rollback, status, releases, logs, run, shell,
-    start, stop, lock, unlock, prune, demo,
-):  # fmt: skip
-    nonevent.add_command(_command)
+def commands() -> dict[str, click.Command]:
+    """All commands by name."""
+    context = click.Context(nonevent)
+    names = nonevent.list_commands(context)
+    return {name: found for name in names if (found := nonevent.get_command(context, name))}
 
 
 def main() -> int:
@@ -82,6 +107,8 @@ def _ours(error: BaseException) -> NoneventError:
         case OSError():
             return NoneventError(f"this machine refused: {error}")
         case _:
+            import traceback
+
             lines = traceback.format_exception(error)
             return NoneventError(
                 f"nonevent has a bug: {type(error).__name__}: {error}",

@@ -56,6 +56,7 @@ def deploy(command: Command, environment: str, what: str, dirty: bool, reason: s
     settings(project.folder, task.environment)
     artifact = artifact_of(command, project, what, dirty=dirty)
     refuse_other_app(task, artifact.manifest)
+    project = project.bringing(artifact)
     values = variables(project.folder, task, artifact.manifest)
     with command.fleet(project, task) as fleet:
         outcome = bring(fleet, task, artifact, values=values, ref=what)

@@ -20,6 +20,8 @@ from nonevent.model.plan import (
     Keep,
     NoteStopped,
     Probe,
+    Prove,
+    Reload,
     Remove,
     Retire,
     RunCommand,
@@ -65,11 +67,17 @@ def words(step: Step) -> tuple[str, str]:  # noqa: C901, PLR0911, PLR0912  (a ta
         case Halt(instance=instance):
             return str(instance), "stopped"
         case Switch(release=None):
-            return "switch", "nothing serves"
+            return "switch", "no release serves"
         case Switch(links=()):
             return "switch", f"release {step.release} is the current one"
         case Switch(release=number):
             return "switch", f"new connections go to release {number}"
+        case Reload(commands=commands):
+            return "reload", "; ".join(commands)
+        case Prove(release=None):
+            return "proof", "no process runs a release of ours"
+        case Prove(release=number):
+            return "proof", f"all processes run release {number}"
         case Watch():
             return "watch", "still healthy"
         case Confirm(release=number):

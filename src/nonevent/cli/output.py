@@ -13,11 +13,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.text import Text
-
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.status import Status
+    from rich.text import Text
 
     from nonevent.errors import NoneventError
 
@@ -37,15 +36,23 @@ class Output:
     """What the next lines are about, e.g. ``build`` or ``local``; shown when it changes."""
     several: int = 0
     """Where lines of several hosts come mixed: the width of their names, which each line shows."""
-    console: Console = field(
-        default_factory=lambda: Console(stderr=True, highlight=False, soft_wrap=True)
-    )
+    narration: Console | None = None
+    """Made at the first line for a person: that takes longer than all the rest of a start."""
     heartbeat: float = HEARTBEAT
     _shown_scope: str = ""
     _current: str = ""
     _beating: threading.Event | None = None
     _status: Status | None = None
     _last: float = field(default_factory=time.monotonic)
+
+    @property
+    def console(self) -> Console:
+        """Where people read."""
+        if self.narration is None:
+            from rich.console import Console
+
+            self.narration = Console(stderr=True, highlight=False, soft_wrap=True)
+        return self.narration
 
     def event(self, name: str, **facts: object) -> None:
         """One event for machines; nothing for people."""
@@ -68,7 +75,7 @@ class Output:
             if self._status is None:
                 self._status = self.console.status("", spinner="dots")
                 self._status.start()
-            self._status.update(Text(text[:90]))
+            self._status.update(_text(text[:90]))
         elif self._beating is None:
             self._beating = threading.Event()
             threading.Thread(target=self._beat, args=(self._beating,), daemon=True).start()
@@ -98,9 +105,9 @@ class Output:
         width = max(SCOPE, self.several + 1)
         if len(scope) >= width:
             # A long name has a line of its own, so that what follows stays in its columns.
-            self._print(Text(scope, style="bold"))
+            self._print(_text(scope, style="bold"))
             scope = ""
-        text = Text()
+        text = _text()
         text.append(f"{scope:<{width}}", style="bold")
         text.append(f"{subject:<{SUBJECT}} ")
         took = "" if seconds is None else f"{seconds:6.1f} s"
@@ -114,7 +121,7 @@ class Output:
             return
         self._last = time.monotonic()
         self._shown_scope = ""
-        shown = Text()
+        shown = _text()
         if word:
             shown.append(f"{word}: ", style=style or "bold")
         shown.append(text)
@@ -124,14 +131,14 @@ class Output:
         """A command, as a person types it."""
         if not self.as_json:
             self._shown_scope = ""
-            self._print(Text(f"$ {text}", style="bold"))
+            self._print(_text(f"$ {text}", style="bold"))
 
     def output(self, text: str) -> None:
         """A line that another program said."""
         if not self.as_json:
             self._last = time.monotonic()
             scope = self.scope if self.several else ""
-            self._print(Text(f"{scope:<{max(SCOPE, self.several + 1)}}| {text}", style="dim"))
+            self._print(_text(f"{scope:<{max(SCOPE, self.several + 1)}}| {text}", style="dim"))
 
     def _print(self, text: Text) -> None:
         text.rstrip()
@@ -145,10 +152,16 @@ class Output:
             return
         self.line("error", error.message, style="bold red")
         for line in (*error.context, *error.serves.splitlines()):
-            self._print(Text(f"  {line}"))
+            self._print(_text(f"  {line}"))
         if error.hint:
             self.console.print()
             self.line("hint", error.hint, style="bold")
+
+
+def _text(text: str = "", style: str = "") -> Text:
+    from rich.text import Text
+
+    return Text(text, style=style)
 
 
 def is_terminal() -> bool:

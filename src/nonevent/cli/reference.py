@@ -6,7 +6,7 @@ import inspect
 
 import click
 
-from nonevent.cli.__main__ import nonevent
+from nonevent.cli.__main__ import commands
 
 _INTRODUCTION = """\
 # Commands
@@ -109,10 +109,10 @@ EVENTS: dict[str, tuple[str, str]] = {
 
 def reference() -> str:
     """The page, as Markdown."""
-    page = [_INTRODUCTION]
+    page, known = [_INTRODUCTION], commands()
     for title, names in _GROUPS:
         page.append(f"\n## {title}\n")
-        page.extend(_command(nonevent.commands[name]) for name in names)
+        page.extend(_command(known[name]) for name in names)
     page.append(_EVENTS_INTRODUCTION)
     for name, (keys, meaning) in EVENTS.items():
         named = " ".join(f"`{key}`" for key in keys.split())

@@ -12,6 +12,7 @@ from nonevent.model.want import CONFIRM_WITHIN
 
 if TYPE_CHECKING:
     from nonevent.model.service import Service
+    from nonevent.model.site import Site
 
 LOCAL = "local"
 """The environment that always exists: this machine."""
@@ -56,11 +57,13 @@ class Environment:
     address: str = "127.0.0.1"
     port: int | None = None
     manager: str = "embedded"
-    """What keeps its services running: ``systemd`` or ``embedded``."""
+    """What keeps its services running: ``systemd``, ``embedded``, or the ``site`` itself."""
     proxy: str = "none"
     """What stands in front: ``nginx``, or ``none`` of ours."""
     domains: tuple[str, ...] = ()
     """The names under which visitors reach it."""
+    keys: tuple[str, ...] = ()
+    """Public keys that may deploy this app there, and nothing else."""
     keep: int = 5
     """How many good releases stay on disk beside the current one."""
     keep_failed: int = 2
@@ -69,6 +72,20 @@ class Environment:
     unreachable: str = "fail"
     """What is done about a host of several that cannot be reached: ``fail`` or ``skip``."""
     env: Variables = ()
+    reload: Site | None = None
+    """What is reloaded where the site keeps its services running itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Python:
+    """Which interpreter the app runs on."""
+
+    version: str = ""
+    """``3.12`` or ``3.12.4``; empty where the project's own files decide."""
+    bundled: bool = False
+    """Whether it travels in the artifact; else the hosts have it."""
+    prefix: str = ""
+    """Where the one to bundle is installed; empty for one that uv installed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +93,7 @@ class App:
     """All that ``nonevent.toml`` says."""
 
     app: str
-    python: str = ""
-    """``3.12`` or ``3.12.4``; empty where the project's own files decide."""
+    python: Python = Python()
     build: Build = Build()
     release: tuple[str, ...] = ()
     """Commands that run once, before the switch, with the new release's interpreter."""

@@ -7,15 +7,16 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nonevent.config.app import LOCAL, LOCAL_PORT, App, Build, Environment
+from nonevent.config.app import LOCAL, LOCAL_PORT, App, Build, Environment, Python
 from nonevent.config.command import ANYWHERE, placeholder_fault, words_fault
 from nonevent.config.env import EXPECTED, is_variable, read_env
 from nonevent.config.hosts import read_hosts, refuse_none
 from nonevent.config.services import read_services
+from nonevent.config.site import read_site
 from nonevent.errors import ConfigInvalid, ConfigMissing, Problem, UsageError
+from nonevent.model import site as sites
 from nonevent.model.parse import Table, plain, shown
 from nonevent.model.service import NAME, NAME_IN_WORDS
-from nonevent.model.want import MANAGERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,9 +31,12 @@ FILES = (NONEVENT, PYPROJECT)
 FORMAT = 1
 """Of the configuration; a file may say which one it was written for."""
 _DOMAIN = r"(\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
+_KEY = r"(ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/]{40,}={0,2}( [!-~ ]*)?"
 PROXIES = ("nginx", "none")
 UNREACHABLE = ("fail", "skip")
+MANAGERS = ("embedded", "systemd")
 _PYTHON = r"3\.\d{1,2}(\.\d{1,2})?"
+_PYTHON_IN_WORDS = 'a version such as "3.12", or "bundled"'
 
 
 def load(folder: Path) -> App:
@@ -126,7 +130,7 @@ def _app(table: Table) -> App:
         table.problem("format", expected=f"{FORMAT}", hint="it is for a newer version of nonevent")
     app = App(
         app=table.text("app", pattern=NAME, expected=NAME_IN_WORDS),
-        python=table.text("python", "", pattern=_PYTHON, expected='a version such as "3.12"'),
+        python=_python(table),
         build=_build(table.table("build")),
         release=_commands(table, "release", ANYWHERE),
         services=(services := read_services(table.table("services"))),
@@ -136,6 +140,25 @@ def _app(table: Table) -> App:
     )
     table.done()
     return app
+
+
+def _python(table: Table) -> Python:
+    """A version, ``bundled``, or a table of both, where ``bundled`` may be an installed prefix."""
+    if not isinstance(table.raw.get("python"), dict):
+        text = table.text("python", "", pattern=f"{_PYTHON}|bundled", expected=_PYTHON_IN_WORDS)
+        return Python(bundled=True) if text == "bundled" else Python(version=text)
+    inner = table.table("python")
+    bundled = inner.take("bundled")
+    prefix = bundled if isinstance(bundled, str) else ""
+    if not (isinstance(bundled, bool | None) or prefix.startswith("/")):
+        inner.problem("bundled", expected="true, or the folder of an installed Python")
+    python = Python(
+        version=inner.text("version", "", pattern=_PYTHON, expected='a version such as "3.12"'),
+        bundled=bool(bundled),
+        prefix=prefix,
+    )
+    inner.done()
+    return python
 
 
 def _required(table: Table) -> tuple[str, ...]:
@@ -206,7 +229,8 @@ def _environment(name: str, table: Table, services: tuple[Service, ...]) -> Envi
     if name == LOCAL and table.has("root"):
         table.problem("root", expected=f"no root: `{LOCAL}` is in .nonevent/ of the project")
     port = _port(table, name)
-    manager = _manager(table, remote=bool(hosts), port=port)
+    site = read_site(table, remote=bool(hosts))
+    manager = sites.MANAGER if site else _manager(table, remote=bool(hosts), port=port)
     environment = Environment(
         name=name,
         hosts=hosts,
@@ -219,11 +243,13 @@ def _environment(name: str, table: Table, services: tuple[Service, ...]) -> Envi
         manager=manager,
         proxy=_proxy(table, manager),
         domains=_domains(table, hosts),
+        keys=_keys(table, manager),
         keep=table.number("keep", standard.keep, least=1, most=1000),
         keep_failed=table.number("keep_failed", standard.keep_failed, most=1000),
         unreachable=table.choice("unreachable", UNREACHABLE, standard.unreachable),
         confirm_within=table.seconds("confirm_within", standard.confirm_within),
         env=read_env(table),
+        reload=site,
     )  # fmt: skip
     table.done()
     return environment
@@ -251,6 +277,19 @@ def _proxy(table: Table, manager: str) -> str:
     if proxy != "none" and manager != "systemd":
         table.problem("proxy", expected="no proxy: the embedded front holds the port")
     return proxy
+
+
+def _keys(table: Table, manager: str) -> tuple[str, ...]:
+    """Each is a line of a ``.pub`` file."""
+    keys = table.texts("keys")
+    for number, key in enumerate(keys):
+        if not re.fullmatch(_KEY, key):
+            table.problem(f"keys[{number}]", expected="a public key, the line in a file such as "
+                          "deploy_key.pub", found=shown(key))  # fmt: skip
+    if keys and manager != "systemd":
+        table.problem("keys", expected="no keys: they need what `nonevent setup` installs",
+                      found="some")  # fmt: skip
+    return keys
 
 
 def _domains(table: Table, hosts: tuple[str, ...]) -> tuple[str, ...]:

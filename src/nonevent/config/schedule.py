@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from cronsim import CronSim, CronSimError
-
 from nonevent.model.parse import duration
 
 NAMED = {
@@ -29,6 +27,8 @@ def schedule_fault(text: str) -> str | None:
         return None if seconds >= 1 else "it is shorter than a second"
     if len(text.split()) != 5:
         return "it has not five fields"
+    from cronsim import CronSim, CronSimError
+
     try:
         CronSim(text, _ANY_DAY)
     except CronSimError as error:

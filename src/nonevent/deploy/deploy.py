@@ -66,6 +66,7 @@ def want(
         services=member.services if member else None,
         together=together,
         confirm_within=environment.confirm_within,
+        site=environment.reload,
     )
 
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import getpass
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nonevent.build.bundle import packed_in_gzip
 from nonevent.config.app import LOCAL
 from nonevent.config.read import FILES, load
 from nonevent.errors import ConfigMissing
 from nonevent.transport.local import Local
-from nonevent.transport.ssh import Ssh, ssh_program
+from nonevent.transport.ssh import Brought, Ssh, ssh_program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from nonevent.build.artifact import Artifact
     from nonevent.config.app import App, Environment
     from nonevent.transport.base import Transport
 
@@ -27,6 +29,16 @@ class Project:
     """The folder that holds the configuration."""
 
     folder: Path
+    interpreter: Brought | None = None
+    """What the agent can run on where a host has no Python."""
+
+    def bringing(self, artifact: Artifact) -> Project:
+        """The same, where the artifact's interpreter may be needed to reach a host at all."""
+        layer = artifact.manifest.layer("python")
+        if layer is None:
+            return self
+        brought = Brought(name=layer.id, packed=lambda: packed_in_gzip(artifact))
+        return replace(self, interpreter=brought)
 
     @property
     def state(self) -> Path:
@@ -64,6 +76,8 @@ class Project:
                 manager=environment.manager,
                 app=app,
                 environment=environment.name,
+                user_there=environment.reload.user if environment.reload else "",
+                interpreter=self.interpreter,
             )
         self.make_state()
         return Local(self.state / LOCAL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,11 +11,25 @@ from typing import TYPE_CHECKING
 from nonevent.errors import HostUnfit, NoneventError, UsageError
 from nonevent.model.parse import Table, parse
 from nonevent.model.service import Kind
-from nonevent.model.setup import Account, Enabled, File, Folder, Group, Login, Member, Setup
+from nonevent.model.setup import (
+    Account,
+    Agent,
+    Enabled,
+    File,
+    Folder,
+    Group,
+    Keys,
+    Login,
+    Member,
+    Setup,
+)
 from nonevent.setup.place import Place
 from nonevent.setup.states import setup
+from nonevent.transport import zipapp
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nonevent.config.app import App
     from nonevent.deploy.deploy import Task
     from nonevent.transport.ssh import Ssh
@@ -35,6 +50,8 @@ class Survey:
     system: str
     systemd: str
     running: bool
+    embedded: bool
+    """Whether the embedded process manager runs this app there."""
     sudo: bool
     nginx: str
     nginx_user: str
@@ -87,6 +104,7 @@ def _survey(table: Table) -> Survey:
         system=table.text("system"),
         systemd=table.text("systemd"),
         running=table.flag("running"),
+        embedded=table.flag("embedded"),
         sudo=table.flag("sudo"),
         nginx=table.text("nginx"),
         nginx_user=table.text("nginx_user"),
@@ -105,6 +123,12 @@ def decided(task: Task, host: Ssh, seen: Survey) -> Setup:
     """
     here = _on(task, host.host)
     refuse_unfit(here, seen)
+    if seen.python.startswith(f"{host.root}/"):
+        # Whoever deploys could put another program in its place, and root would run that.
+        raise HostUnfit(
+            "this host has no Python of its own, which a program of root's needs",
+            hint="on the host, as root: apt install python3",
+        )
     return setup(place(here.app, here, host, seen), here.app)
 
 
@@ -130,6 +154,8 @@ def place(app: App, task: Task, host: Ssh, seen: Survey) -> Place:
         proxy_user=seen.nginx_user,
         domains=environment.domains,
         static=bool(app.build.static),
+        keys=environment.keys,
+        agent=zipapp.digest(),
         web="web" if "web" in webs else next(iter(webs), ""),
     )
 
@@ -140,6 +166,11 @@ def refuse_unfit(task: Task, seen: Survey) -> None:
         raise HostUnfit(
             "this host does not run systemd",
             hint='manager = "embedded" and a `port` need neither systemd nor a proxy',
+        )
+    if seen.embedded:
+        raise HostUnfit(
+            "the embedded process manager runs this app here, and must be stopped first",
+            hint=f"with `manager` and `port` as they were: nonevent stop {task.environment.name}",
         )
     missing = [
         name
@@ -163,6 +194,11 @@ def carry_out(host: Ssh, task: Task, wanted: Setup, *, check: bool, as_json: boo
         path = parse("the answer to stow", raw, lambda table: table.text("path"))
         asked: dict[str, object] = {"request": "survey", "app": task.app.app, "root": "/"}
         is_root = parse("the answer to survey", connection.request(asked), _survey).root
+    if not (is_root or sys.stdin.isatty()) and host.sudo_asks():
+        raise HostUnfit(
+            f"sudo on {host.host} asks for a password, and here is no terminal to type it in",
+            hint=f"in a terminal: nonevent setup {task.environment.name}; or --as root",
+        )
     words = ("setup", "--states", path, *(("--check",) if check else ()))
     status = host.attach_as(
         () if is_root else ("sudo", "--"), (*words, *(("--json",) if as_json else ()))
@@ -187,6 +223,10 @@ def emit(wanted: Setup, folder: Path) -> tuple[Path, ...]:
             path.write_text(state.text)
             path.chmod(state.mode)
             written.append(path)
+        elif isinstance(state, Agent):
+            path = folder / "agent.pyz"
+            path.write_bytes(zipapp.encoded())
+            written.append(path)
     script = folder / "setup.sh"
     script.write_text(
         "\n".join(("#!/bin/sh", "set -eu", 'cd "$(dirname "$0")"', *_lines(wanted), ""))
@@ -195,7 +235,7 @@ def emit(wanted: Setup, folder: Path) -> tuple[Path, ...]:
     return (script, *written)
 
 
-def _lines(wanted: Setup) -> list[str]:
+def _lines(wanted: Setup) -> list[str]:  # noqa: C901  (a table)
     """The commands, in order; each may be run again."""
     early, late = [], []
     for state in wanted.states:
@@ -219,6 +259,10 @@ def _lines(wanted: Setup) -> list[str]:
                 early.append(f"install -d -o {owner} -g {group} -m {mode:o} {path}")
             case File(path=path, mode=mode):
                 early.append(f"install -D -m {mode:o} files{path} {path}")
+            case Agent(path=path):
+                early.append(f"test -d {path} || python3 -I -S agent.pyz unpack {path}")
+            case Keys(user=user, options=options, keys=keys):
+                early += _let_in(user, tuple(f"{options} {key}" for key in keys))
             case Enabled(unit=unit, started=started):
                 late.append(f"systemctl enable {'--now ' if started else ''}{unit}")
     after = [
@@ -227,3 +271,11 @@ def _lines(wanted: Setup) -> list[str]:
         if any(getattr(state, "after", "") == each.name for state in wanted.states)
     ]
     return [*early, *after, *late]
+
+
+def _let_in(user: str, lines: tuple[str, ...]) -> Iterator[str]:
+    """What adds lines to a user's keys, as that user."""
+    file = "~/.ssh/authorized_keys"
+    for line in map(shlex.quote, lines):
+        script = f"mkdir -p -m 700 ~/.ssh; grep -qxsF {line} {file} || echo {line} >>{file}"
+        yield shlex.join(("su", user, "-s", "/bin/sh", "-c", script))

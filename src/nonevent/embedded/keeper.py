@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
-    manager = KINDS[chosen.manager](chosen.app, chosen.environment)
+    manager = KINDS[chosen.manager](chosen.app, chosen.environment, "")
     if chosen.manager == "embedded":
         keep(Host(layout=layout, manager=manager, inside=True), ending, Timers(layout))
     else:

@@ -96,6 +96,20 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True)
+class Reload:
+    """What makes the site's processes start anew has been done."""
+
+    commands: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prove:
+    """All processes of the site run the release, or none of ours, and it answers."""
+
+    release: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Watch:
     """The instances have stayed healthy since the switch."""
 
@@ -147,6 +161,8 @@ Step = (
     | Retire
     | Halt
     | Switch
+    | Reload
+    | Prove
     | Watch
     | Confirm
     | Drain
@@ -167,6 +183,8 @@ _STEPS: dict[str, type[Step]] = {
     "retire": Retire,
     "halt": Halt,
     "switch": Switch,
+    "reload": Reload,
+    "prove": Prove,
     "watch": Watch,
     "confirm": Confirm,
     "drain": Drain,
@@ -220,7 +238,7 @@ class Gate(StrEnum):
         """Whether the hosts must have met here before this step is taken."""
         match self:
             case Gate.BOOT:
-                return not isinstance(step, Stage | RunCommand)
+                return not isinstance(step, Stage | Import | RunCommand)
             case Gate.SWITCH:
                 return isinstance(step, Switch | Watch | Confirm)
             case Gate.CONFIRM:
@@ -263,6 +281,10 @@ def _numbers(table: Table, key: str) -> tuple[int, ...]:
     return tuple(values)
 
 
+def _texts(table: Table, key: str) -> tuple[str, ...]:
+    return table.texts(key, None)
+
+
 _READERS = {
     "int": lambda table, key: table.number(key),
     "int | None": lambda table, key: table.maybe_number(key),
@@ -270,4 +292,5 @@ _READERS = {
     "InstanceId": _one,
     "tuple[InstanceId, ...]": _several,
     "tuple[int, ...]": _numbers,
+    "tuple[str, ...]": _texts,
 }

@@ -71,6 +71,11 @@ class Service:
         """Whether the command can only listen on a port, not on a Unix socket."""
         return "{port}" in self.command or "NONEVENT_PORT" in self.command
 
+    @property
+    def listens_on_port(self) -> bool:
+        """Whether it is a web service that needs a relay from its socket to its port."""
+        return self.uses_port and self.kind is Kind.WEB
+
     def set_up_as(self) -> str:
         """What a host has to be set up for, in words: what stands in the service's unit."""
         kind = "timer" if self.kind is Kind.TIMER else "service"

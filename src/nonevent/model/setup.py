@@ -78,7 +78,25 @@ class Enabled:
     started: bool = True
 
 
-State = Group | Account | Login | Member | Folder | File | Enabled
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """The agent that makes this true lies here too, as root's."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """Of a user's ``authorized_keys``, the lines that begin so are these."""
+
+    user: str
+    start: str
+    options: str
+    """What stands in front of each key."""
+    keys: tuple[str, ...]
+
+
+State = Group | Account | Login | Member | Folder | File | Enabled | Agent | Keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +134,8 @@ _KINDS: dict[str, type[State]] = {
     "folder": Folder,
     "file": File,
     "enabled": Enabled,
+    "agent": Agent,
+    "keys": Keys,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 

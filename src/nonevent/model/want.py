@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, assert_never
 from nonevent.model.manifest import Manifest, manifest_from
 from nonevent.model.parse import parse
 from nonevent.model.service import NAME, NAME_IN_WORDS
+from nonevent.model.site import MANAGER, read_site
 
 if TYPE_CHECKING:
     from nonevent.model.parse import Table
+    from nonevent.model.site import Site
 
 FORMAT = 1
 CONFIRM_WITHIN = 600.0
-MANAGERS = ("embedded", "systemd")
+MANAGERS = ("embedded", "systemd", MANAGER)
 """What may keep services running on a host."""
 
 
@@ -84,6 +86,8 @@ class Want:
     before the release counts."""
     confirm_within: float = CONFIRM_WITHIN
     """Seconds it waits for the others at most before it goes back."""
+    site: Site | None = None
+    """What is reloaded where the site keeps its services running itself."""
 
     def as_dict(self) -> dict[str, object]:
         """The want as JSON."""
@@ -119,6 +123,7 @@ class Want:
             "services": None if self.services is None else list(self.services),
             "together": self.together,
             "confirm_within": self.confirm_within,
+            "site": self.site.as_dict() if self.site else None,
         }
 
 
@@ -148,6 +153,7 @@ def _want(table: Table) -> Want:
         services=table.maybe_texts("services"),
         together=table.flag("together", default=False),
         confirm_within=table.real("confirm_within", CONFIRM_WITHIN),
+        site=read_site(table),
     )
     table.done()
     return want

@@ -22,6 +22,10 @@ class Place:
     domains: tuple[str, ...]
     static: bool
     """Whether the app has static files."""
+    keys: tuple[str, ...]
+    """Public keys that may deploy this app and nothing else."""
+    agent: str
+    """The digest of the agent that they find."""
     web: str
     """The service that the site leads to; empty where there is none."""
 

@@ -26,6 +26,7 @@ from nonevent.model.setup import (
     Setup,
     State,
 )
+from nonevent.setup.keys import keys
 from nonevent.setup.nginx import site
 from nonevent.setup.units import FOLDER, units
 
@@ -57,6 +58,7 @@ def setup(place: Place, app: App) -> Setup:
         *_users(place),
         *_folders(place),
         *written,
+        *keys(place),
         *_enabled(place, app),
     )
     afters = (

@@ -45,6 +45,8 @@ _TIMER_SERVICE = """\
 [Unit]
 Description={app}: {service}, on its schedule
 ConditionPathExists={root}/current
+# However often it is due: systemd would leave out what comes five times in ten seconds.
+StartLimitIntervalSec=0
 
 [Service]
 # A run that has not ended keeps the next one from beginning.

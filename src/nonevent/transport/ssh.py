@@ -7,6 +7,7 @@ whatever follows goes through it.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import subprocess
@@ -22,7 +23,7 @@ from nonevent.transport import zipapp
 from nonevent.transport.child import attach, converse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from nonevent.transport.base import Connection
 
@@ -39,15 +40,29 @@ MOST_NOISE = 200
 
 # Read by the host's sh. It says one word a line, in front of which a chatty shell may have said
 # anything; after `ready` the stream is the agent's.
+# The first line means nothing to a shell. With a restricted key it is all that counts: the door
+# reads it, see `agent/door.py`, and says what the rest would have said.
 _BOOTSTRAP = """\
+: nonevent agent-{digest} {what}
 root={root}; agent="$root/tools/agent-{digest}"; python=
-for name in python3 python3.15 python3.14 python3.13 python3.12 python3.11; do
-  if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-    python="$name"; break
-  fi
-done
-if [ -z "$python" ]; then echo 'nonevent: python'; python3 --version 2>&1; exit 69; fi
 umask 022
+usable() {{ "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }}
+for name in python3 python3.15 python3.14 python3.13 python3.12 python3.11 \
+    "$root"/tools/python-*/bin/python3; do
+  if usable "$name"; then python="$name"; break; fi
+done
+if [ -z "$python" ]; then
+  echo 'nonevent: python'
+  echo "$(python3 --version 2>/dev/null)"
+  [ {size} -gt 0 ] && read -r name digest size || exit 69
+  mkdir -p "$root/tools" || {{ echo 'nonevent: root'; exit 73; }}
+  partial="$root/tools/.$name.$$"; python="$root/tools/$name/bin/python3"
+  mkdir "$partial" && head -c "$size" > "$partial.gz" &&
+    echo "$digest  $partial.gz" | sha256sum -c - > /dev/null &&
+    tar -xzf "$partial.gz" -C "$partial" &&
+    rm -rf "$root/tools/$name" "$partial.gz" && mv "$partial" "$root/tools/$name" &&
+    usable "$python" || {{ rm -rf "$partial" "$partial.gz"; echo 'nonevent: unusable'; exit 74; }}
+fi
 if [ ! -d "$agent" ]; then
   mkdir -p "$root/tools" || {{ echo 'nonevent: root'; exit 73; }}
   echo 'nonevent: need'
@@ -69,6 +84,16 @@ exec {before}"$python" -I -S "$agent" {command}
 _SAID = "nonevent: "
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brought:
+    """An interpreter for the agent, to be sent to a host that has none."""
+
+    name: str
+    """The folder in ``tools/``, e.g. ``python-0d0a3f5c4a1b2e77``."""
+    packed: Callable[[], bytes]
+    """A tar in gzip, which any host can unpack."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ssh:
     """An app's folder on a host that ``ssh`` reaches by this name."""
@@ -82,6 +107,9 @@ class Ssh:
     """What keeps the app's services running there."""
     app: str = ""
     environment: str = ""
+    user_there: str = ""
+    """Whom a site's processes run as, where it is not who logs in."""
+    interpreter: Brought | None = None
 
     def connect(self, by: str) -> Connection:
         """Start the agent on the host, bringing it along where it is missing.
@@ -95,6 +123,7 @@ class Ssh:
         words = (
             *("serve", "--root", str(self.root), "--manager", self.manager),
             *("--app", self.app, "--environment", self.environment),
+            *("--user", self.user_there),
         )
         script = self._script(words, len(packed))
         return converse(
@@ -129,10 +158,11 @@ class Ssh:
 
     def attach(self, arguments: tuple[str, ...]) -> int:
         """Run one command of the agent with this terminal, as the user of the app's services."""
-        if self.manager == "embedded":
+        user = self.app if self.manager == "systemd" else self.user_there
+        if not user:
             return self.attach_as((), arguments)
         word, *rest = arguments
-        return self.attach_as(("sudo", "-n", "-u", self.app, "--"), (word, "--umask", "007", *rest))
+        return self.attach_as(("sudo", "-n", "-u", user, "--"), (word, "--umask", "007", *rest))
 
     def attach_as(self, before: tuple[str, ...], arguments: tuple[str, ...]) -> int:
         """Run one command of the agent with this terminal, through the command ``before``."""
@@ -164,6 +194,7 @@ class Ssh:
             digest=zipapp.digest(),
             size=size,
             ready=f"echo '{_SAID}ready'" if size else "",
+            what=words[0],
             before="".join(f"{shlex.quote(word)} " for word in before),
             command=" ".join(shlex.quote(word) for word in words),
         )
@@ -183,10 +214,19 @@ class Ssh:
                     writer.flush()
                 case "python":
                     found = reader.readline(4096).decode(errors="replace").strip()
+                    writer.write(self._packed_interpreter(found))
+                    writer.flush()
+                case "unusable":
                     raise HostUnfit(
-                        f"{self.host} has no Python 3.11 or newer",
-                        context=(f"it has {found}",) if found else (),
+                        f"{self.host} cannot use the interpreter that the artifact brings",
+                        context=tuple(f"| {line}" for line in connection.close().splitlines()),
                         hint="install python3.11 or newer on the host",
+                    )
+                case "other":
+                    raise HostUnfit(
+                        f"{self.host} was set up by another version of nonevent",
+                        context=("a key for this app alone finds the agent of that version",),
+                        hint=f"with a key of your own: nonevent setup {self.environment}",
                     )
                 case "root":
                     raise HostUnfit(
@@ -198,10 +238,34 @@ class Ssh:
             hint="a start-up file of its shell prints to every session",
         )
 
+    def _packed_interpreter(self, found: str) -> bytes:
+        """What a host without a usable Python gets: a line that names it, and the tar.
+
+        Raises:
+            HostUnfit: there is none to bring.
+        """
+        if self.interpreter is None:
+            raise HostUnfit(
+                f"{self.host} has no Python 3.11 or newer",
+                context=(f"it has {found}",) if found else (),
+                hint='install python3.11 or newer on the host, or deploy with python = "bundled"',
+            )
+        packed = self.interpreter.packed()
+        digest = hashlib.sha256(packed).hexdigest()
+        return f"{self.interpreter.name} {digest} {len(packed)}\n".encode() + packed
+
     def _root_hint(self) -> str:
         if self.manager == "systemd":
             return f"nonevent setup {self.environment}"
         return f"ssh {self.host} -t 'sudo install -d -o $USER {self.root}'"
+
+    def sudo_asks(self) -> bool:
+        """Whether sudo wants a password there."""
+        argv = (*self._ssh(), "-n", "-T", self.host, "LC_ALL=C sudo -n true")
+        done = subprocess.run(
+            argv, capture_output=True, text=True, check=False, timeout=CONNECT_LIMIT
+        )
+        return "a password is required" in done.stderr
 
     def leave(self) -> None:
         """Close the master connection: whoever logs in next has the groups that are new."""

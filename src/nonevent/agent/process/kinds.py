@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nonevent.agent.process import supervisor
+from nonevent.agent.process.site import Site
 from nonevent.agent.process.systemd import Systemd
+from nonevent.model.site import MANAGER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,12 +15,21 @@ if TYPE_CHECKING:
     from nonevent.agent.process.base import ProcessManager
 
 
-def _embedded(app: str, environment: str) -> ProcessManager:  # noqa: ARG001
+def _embedded(app: str, environment: str, user: str) -> ProcessManager:  # noqa: ARG001
     return supervisor
 
 
-KINDS: dict[str, Callable[[str, str], ProcessManager]] = {
+def _systemd(app: str, environment: str, user: str) -> ProcessManager:  # noqa: ARG001
+    return Systemd(app, environment)
+
+
+def _site(app: str, environment: str, user: str) -> ProcessManager:  # noqa: ARG001
+    return Site(user)
+
+
+KINDS: dict[str, Callable[[str, str, str], ProcessManager]] = {
     "embedded": _embedded,
-    "systemd": Systemd,
+    "systemd": _systemd,
+    MANAGER: _site,
 }
-"""What each name stands for, given the app and its environment."""
+"""What each name stands for, given the app, its environment, and whom a site's processes run as."""

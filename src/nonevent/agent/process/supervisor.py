@@ -112,7 +112,7 @@ def _is_up(layout: Layout) -> bool:
     """
     deadline = time.monotonic() + DISMISS_LIMIT
     while not _answers(layout):
-        pid = _pid(layout)
+        pid = pid_of(layout)
         if not pid:
             return False
         if time.monotonic() > deadline:
@@ -124,7 +124,7 @@ def _is_up(layout: Layout) -> bool:
     return True
 
 
-def _pid(layout: Layout) -> int:
+def pid_of(layout: Layout) -> int:
     """The supervisor that was started with our configuration, 0 where none lives."""
     config = str(_config(layout))
     found = (each.pid for each in kernel.processes() if each.state != "Z")
@@ -374,7 +374,7 @@ def forget(layout: Layout, names: tuple[str, ...]) -> None:
 def dismiss(layout: Layout) -> None:
     """End supervisor and whatever it still runs, or left behind."""
     _stop_lost(layout, {each.name for each in observe(layout)})
-    pid = _pid(layout)
+    pid = pid_of(layout)
     with contextlib.suppress(OSError, http.client.HTTPException), _tolerated(_SHUTTING_DOWN):
         _call(layout, "shutdown")
     deadline = time.monotonic() + _shutdown_limit(layout)

@@ -19,8 +19,7 @@ from nonevent.agent.proof import Sight
 from nonevent.agent.tools import AGENT, folder
 from nonevent.agent.units import KEEPER, TOLD, unit
 from nonevent.errors import BootFailed, HostUnfit
-from nonevent.model.instance import RunState
-from nonevent.model.service import Kind
+from nonevent.model.instance import RunState, read_instance_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -56,12 +55,6 @@ class Systemd:
         Raises:
             HostUnfit: with what is missing.
         """
-        for service in manifest.services:
-            if service.uses_port and service.kind is Kind.WEB:
-                raise HostUnfit(
-                    f"{service.name} listens on a port, and units listen on sockets",
-                    hint=f"use {{socket}} in the command of {service.name}",
-                )
         found = survey.record(self.app)
         hint = f"nonevent setup {self.environment}"
         if found is None:
@@ -124,7 +117,12 @@ class Systemd:
         Raises:
             BootFailed: systemd refuses.
         """
-        durable.point(layout.tools / AGENT, folder().name)
+        if read_instance_id(program.name) is None:
+            # A relay: the unit of its server has one, see launch.py.
+            return
+        here = folder()
+        layout.tools.mkdir(exist_ok=True)
+        durable.point(layout.tools / AGENT, here.name if here.parent == layout.tools else str(here))
         self._act("start", program.name)
 
     def stop(self, layout: Layout, name: str) -> None:
