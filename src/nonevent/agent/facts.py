@@ -104,6 +104,7 @@ def _managed(observed: tuple[Observed, ...]) -> dict[InstanceId, Instance]:
             pid=each.pid,
             started=each.started,
             detail=each.detail,
+            restarts=each.restarts,
         )
         for each in observed
         if (name := read_instance_id(each.name))

@@ -8,7 +8,7 @@ import select
 import subprocess
 from typing import TYPE_CHECKING
 
-from nonevent.agent.logs import EVIDENCE, OWN, Asked, telling
+from nonevent.agent.logs import EVIDENCE, OWN, Asked, Entry, telling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,20 +43,23 @@ def matches(app: str, asked: Asked) -> tuple[str, ...]:
     return tuple(found)
 
 
-def lines(app: str, asked: Asked, *, ended: Callable[[], bool] | None) -> Iterator[tuple[str, str]]:
+def lines(app: str, asked: Asked, *, ended: Callable[[], bool] | None) -> Iterator[Entry]:
     """The last lines of the app by time, and those to come until ``ended``, if it is given.
 
     Those of our own programs are shown only when they are asked for by name.
     """
     found = _lines(app, asked, ended=ended)
-    yield from ((name, text) for name, text in found if name not in OWN or name == asked.service)
+    yield from (
+        each
+        for each in found
+        if (each.log not in OWN or each.log == asked.service) and each.time > asked.since
+    )
 
 
-def _lines(
-    app: str, asked: Asked, *, ended: Callable[[], bool] | None
-) -> Iterator[tuple[str, str]]:
+def _lines(app: str, asked: Asked, *, ended: Callable[[], bool] | None) -> Iterator[Entry]:
     argv = (
         *("journalctl", "--quiet", "-o", "json", "-n", str(asked.lines)),
+        *((f"--since=@{asked.since:.6f}",) if asked.since else ()),
         *matches(app, asked),
     )
     if ended is None:
@@ -85,8 +88,8 @@ def _arriving(child: subprocess.Popen[bytes], ended: Callable[[], bool]) -> Iter
         yield from (line.decode(errors="replace") for line in whole)
 
 
-def _entry(line: str) -> tuple[str, str]:
-    """The program and the text of an entry; a text that is no UTF-8 comes as a list of bytes."""
+def _entry(line: str) -> Entry:
+    """An entry of the journal; a text that is no UTF-8 comes as a list of bytes."""
     entry = json.loads(line)
     run = entry.get("NONEVENT_RUN")
     name = str(entry.get("NONEVENT_SERVICE", ""))
@@ -95,4 +98,5 @@ def _entry(line: str) -> tuple[str, str]:
     text = entry.get("MESSAGE")
     if isinstance(text, list):
         text = bytes(text).decode(errors="replace")
-    return name, str(text or "")
+    time = int(entry.get("__REALTIME_TIMESTAMP", 0)) / 1e6
+    return Entry(name, str(text or ""), time)

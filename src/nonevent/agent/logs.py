@@ -36,6 +36,19 @@ class Asked:
     """All services where it is empty."""
     release: int | None = None
     lines: int = 100
+    since: float = 0.0
+    """Only what was written after this moment, where times are known; Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of a log."""
+
+    log: str
+    """The instance or program that wrote it."""
+    text: str
+    time: float = 0.0
+    """Unix seconds; 0 where it is not known."""
 
 
 @dataclass(slots=True)
@@ -99,15 +112,15 @@ def names(layout: Layout) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in layout.logs.glob("*.log")))
 
 
-def last(layout: Layout, asked: Asked) -> Iterator[tuple[str, str]]:
-    """The last lines of each log, as pairs of its name and the line."""
+def last(layout: Layout, asked: Asked) -> Iterator[Entry]:
+    """The last lines of each log."""
     for path in chosen(layout, asked):
         data = path.read_bytes()[-CHUNK:]
         lines = data.decode(errors="replace").splitlines()
-        yield from ((path.stem, line) for line in lines[-asked.lines :])
+        yield from (Entry(path.stem, line) for line in lines[-asked.lines :])
 
 
-def follow(layout: Layout, asked: Asked, *, ended: Callable[[], bool]) -> Iterator[tuple[str, str]]:
+def follow(layout: Layout, asked: Asked, *, ended: Callable[[], bool]) -> Iterator[Entry]:
     """The last lines, and then each line as it is written, until ``ended``."""
     yield from last(layout, asked)
     tails: dict[Path, _Tail] = {}
@@ -117,7 +130,7 @@ def follow(layout: Layout, asked: Asked, *, ended: Callable[[], bool]) -> Iterat
     while not ended():
         for path in chosen(layout, asked):
             tail = tails.setdefault(path, _Tail(path))
-            yield from ((path.stem, line) for line in tail.new_lines())
+            yield from (Entry(path.stem, line) for line in tail.new_lines())
         time.sleep(LOOK_EVERY)
 
 

@@ -308,11 +308,12 @@ def _logs(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
         service=table.text("service", ""),
         release=table.maybe_number("release"),
         lines=table.number("lines", 100),
+        since=table.real("since", 0.0),
     )
     following = table.flag("follow", default=False)
     ended = server.cancelled.is_set if following else None
-    for name, line in server.manager.logs(server.layout, asked, ended=ended):
-        server.emit({"event": "log", "log": name, "text": line})
+    for each in server.manager.logs(server.layout, asked, ended=ended):
+        server.emit({"event": "log", "log": each.log, "text": each.text, "time": each.time})
     return {}
 
 

@@ -39,6 +39,8 @@ def status(layout: Layout, manager: ProcessManager) -> dict[str, object]:
         if story and not holder
         else None,
         "disk": _disk(layout),
+        "load": round(os.getloadavg()[0], 2),
+        "processors": len(os.sched_getaffinity(0)),
     }
 
 
@@ -71,6 +73,7 @@ def _instance(
         "kind": service.kind.value if service else "",
         "state": instance.state.value,
         "detail": instance.detail,
+        "restarts": instance.restarts,
         "pid": instance.pid,
         "processes": len(tree),
         "memory": sum(each.memory for each in tree),

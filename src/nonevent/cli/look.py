@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nonevent.model.ledger import History, Release
     from nonevent.model.manifest import Manifest
     from nonevent.model.plan import Step
+    from nonevent.transport.base import Connection
 
 GIT_LIMIT = 30.0
 SHOWN_COMMITS = 20
@@ -185,15 +186,23 @@ def _state(release: Release) -> str:
 def logs(
     command: Command, environment: str, service: str, release: int | None, lines: int, follow: bool
 ) -> None:
-    """Show what services wrote, with the instance in front of each line."""
+    """Show what services wrote, with the instance in front of each line.
+
+    Of several hosts in order of time, with the host in front. Where a connection breaks while
+    following, it goes on when the host is back.
+    """
+    from nonevent.agent.logs import Asked
+    from nonevent.deploy.follow import logs as show_logs
+
     project = command.project()
     task = command.task(project, environment)
     with command.fleet(project, task) as fleet:
+
+        def again(host: str) -> Connection:
+            return project.transport(task.app.app, task.environment, host).connect(task.by)
+
+        asked = Asked(service=service, release=release, lines=lines)
         try:
-            fleet.everywhere(
-                lambda each: each.session.logs(
-                    service=service, release=release, lines=lines, follow=follow
-                )
-            )
+            show_logs(fleet, asked, follow=follow, again=again)
         except KeyboardInterrupt:
             return

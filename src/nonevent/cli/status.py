@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table as Grid
 
+from nonevent.build.event import counted
 from nonevent.cli.command import Command, common
 from nonevent.cli.output import age, size
+from nonevent.config.app import LOCAL
 from nonevent.model.parse import Table, parse
 
 if TYPE_CHECKING:
@@ -76,6 +78,9 @@ def _show(command: Command, environment: str, named: str, table: Table) -> None:
         say(f"timer {timer.text('service')}: {timer.text('schedule')}")
     disk = table.table("disk")
     say(f"disk {size(disk.number('used'))} used, {size(disk.number('free'))} free")
+    if environment != LOCAL:
+        processors = counted(table.number("processors"), "processor")
+        say(f"load {table.real('load'):.1f} on {processors}")
     for text in _troubles(environment, table):
         command.output.line("note", named + text)
 
@@ -92,10 +97,12 @@ def _show_instances(instances: list[Table]) -> None:
         complaints = each.texts("complaints")
         alive = each.number("processes") > 0
         serves = " (serves)" if each.flag("serves") else ""
+        restarts = each.number("restarts")
+        again = f", restarted {counted(restarts, 'time')}" if restarts else ""
         grid.add_row(
             each.text("service"),
             str(each.number("release")),
-            each.text("state") + serves,
+            each.text("state") + serves + again,
             str(each.number("pid") or "-"),
             age(each.number("seconds")) if alive else "-",
             size(each.number("memory")) if alive else "-",

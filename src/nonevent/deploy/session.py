@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from nonevent.model.ledger import History, fold, read_line
@@ -15,6 +15,7 @@ from nonevent.model.protocol import CHUNK
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from nonevent.agent.logs import Asked
     from nonevent.build.artifact import Artifact
     from nonevent.model.want import Want
     from nonevent.transport.base import Connection
@@ -168,22 +169,16 @@ class Session:
         """What really runs, as :func:`nonevent.agent.status.status` describes it."""
         return self.connection.request({"request": "status"})
 
-    def logs(self, *, service: str, release: int | None, lines: int, follow: bool) -> None:
+    def logs(self, asked: Asked, *, follow: bool) -> None:
         """Lines of logs, as events."""
-        asked: dict[str, object] = {
-            "request": "logs",
-            "service": service,
-            "release": release,
-            "lines": lines,
-            "follow": follow,
-        }
+        request = {"request": "logs", "follow": follow, **asdict(asked)}
 
         def show(event: dict[str, object]) -> None:
             # An interrupt is how following ends.
             if event.get("event") != "interrupted":
                 self.on_event(event)
 
-        self.connection.request(asked, on_event=show)
+        self.connection.request(request, on_event=show)
 
     def lock(self, environment: str, reason: str) -> None:
         """Lock the environment until somebody unlocks it.

@@ -61,6 +61,8 @@ class Instance:
     """Unix time in seconds, or 0."""
     detail: str = ""
     """What the process manager says of it, e.g. ``ended with status 3``."""
+    restarts: int = 0
+    """How often it was started again because it had ended, where that is known."""
 
     @property
     def usable(self) -> bool:

@@ -46,6 +46,8 @@ class Connection:
     abandon: Callable[[], None]
     """Ends the conversation and waits for nothing; the agent goes back or finishes alone."""
     abandoned: bool = False
+    cancelled: bool = False
+    """Whether the agent was told to stop."""
 
     def __enter__(self) -> Self:
         """The connection itself, closed at the end of the block."""
@@ -109,8 +111,14 @@ class Connection:
 
     def cancel(self) -> None:
         """Tell the agent to stop what it does, and to go back unless its release counts."""
+        self.cancelled = True
         with suppress(ProtocolBroken):
             self.channel.send({"request": "cancel"})
+
+    def go_on_as(self, other: Connection) -> None:
+        """Take another connection's place, where this one broke."""
+        self.close()
+        self.channel, self.close, self.abandon = other.channel, other.close, other.abandon
 
     def _gone(self) -> ProtocolBroken:
         said = self.close().strip().splitlines()

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from nonevent.agent.logs import Asked
+    from nonevent.agent.logs import Asked, Entry
     from nonevent.agent.proof import Sight
     from nonevent.model.instance import RunState
     from nonevent.model.layout import Layout
@@ -36,6 +36,8 @@ class Observed:
     pid: int
     started: float
     detail: str = ""
+    restarts: int = 0
+    """How often it was started again by itself, where that is known."""
 
 
 class ProcessManager(Protocol):
@@ -71,8 +73,8 @@ class ProcessManager(Protocol):
 
     def logs(
         self, layout: Layout, asked: Asked, *, ended: Callable[[], bool] | None
-    ) -> Iterator[tuple[str, str]]:
-        """The last lines, as pairs of a program's name and the line; then those to come.
+    ) -> Iterator[Entry]:
+        """The last lines; then those to come.
 
         None come where ``ended`` is None.
         """

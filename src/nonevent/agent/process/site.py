@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from nonevent.agent.images import Image
-    from nonevent.agent.logs import Asked
+    from nonevent.agent.logs import Asked, Entry
     from nonevent.agent.process.base import Observed, Program
     from nonevent.agent.proof import Sight
     from nonevent.model.layout import Layout
@@ -86,7 +86,7 @@ class Site:
 
     def logs(
         self, layout: Layout, asked: Asked, *, ended: Callable[[], bool] | None
-    ) -> Iterator[tuple[str, str]]:
+    ) -> Iterator[Entry]:
         """What release commands said; what services say goes where the site sends it."""
         return supervisor.logs(layout, asked, ended=ended)
 

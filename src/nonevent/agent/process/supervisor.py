@@ -402,7 +402,7 @@ def last_lines(layout: Layout, name: str) -> tuple[str, ...]:
 
 def logs(
     layout: Layout, asked: files.Asked, *, ended: Callable[[], bool] | None
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[files.Entry]:
     """Lines of the programs' rotated files.
 
     Raises:

@@ -24,7 +24,7 @@ from nonevent.model.instance import RunState, read_instance_id
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from nonevent.agent.logs import Asked
+    from nonevent.agent.logs import Asked, Entry
     from nonevent.model.layout import Layout
     from nonevent.model.manifest import Manifest
     from nonevent.model.service import Service
@@ -32,7 +32,16 @@ if TYPE_CHECKING:
 UNITS = "/usr/local/lib/nonevent/units"
 """Where the helper lies; see :mod:`nonevent.agent.units`."""
 LIMIT = 60.0
-_SHOWN = ("Id", "ActiveState", "SubState", "MainPID", "Result", "ExecMainCode", "ExecMainStatus")
+_SHOWN = (
+    "Id",
+    "ActiveState",
+    "SubState",
+    "MainPID",
+    "Result",
+    "ExecMainCode",
+    "ExecMainStatus",
+    "NRestarts",
+)
 _STATES = {
     "active": RunState.RUNNING,
     "reloading": RunState.RUNNING,
@@ -109,6 +118,7 @@ class Systemd:
             pid=pid,
             started=process.started if process else 0.0,
             detail=_end_in_words(values) if over else "",
+            restarts=int(values.get("NRestarts") or 0),
         )
 
     def start(self, layout: Layout, program: Program) -> None:
@@ -166,7 +176,7 @@ class Systemd:
         asked: Asked,
         *,
         ended: Callable[[], bool] | None,
-    ) -> Iterator[tuple[str, str]]:
+    ) -> Iterator[Entry]:
         """Lines from the journal."""
         return journald.lines(self.app, asked, ended=ended)
 
