@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,9 +39,16 @@ def gather(layout: Layout, manager: ProcessManager) -> Facts:
         current_link=release.current(layout),
         front=_front(observed),
         keeper=_runs(observed, "keeper"),
+        standby=standby(history),
         in_use=_in_use(layout),
         orphans=_orphans(layout, history, dict(manifests)),
     )
+
+
+def standby(history: History) -> int | None:
+    """The release that stands by now, or None."""
+    noted = history.standby
+    return noted.release if noted and time.time() < noted.until else None
 
 
 def instances(layout: Layout, manager: ProcessManager) -> tuple[Instance, ...]:

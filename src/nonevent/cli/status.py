@@ -92,6 +92,8 @@ def _show_instances(instances: list[Table]) -> None:
         complaints = each.texts("complaints")
         alive = each.number("processes") > 0
         serves = " (serves)" if each.flag("serves") else ""
+        if left := each.number("standby"):
+            serves = f" (standby, {age(left)} left)"
         grid.add_row(
             each.text("service"),
             str(each.number("release")),
