@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from nonevent.model.manifest import Manifest
 
 
+NEW = 3600.0
+"""Seconds for which an agent that was brought along is not removed."""
+
+
 def gather(layout: Layout, manager: ProcessManager) -> Facts:
     """All facts about an app on this host.
 
@@ -180,12 +184,14 @@ def _orphans(layout: Layout, history: History, manifests: dict[int, Manifest]) -
 def _tools(layout: Layout) -> set[str]:
     """Agents that were brought along, that no process runs, ours included, and none is to run.
 
-    A service that is started again goes through the agent that its definition names.
+    A service that is started again goes through the agent that its definition names. One that was
+    just brought is about to be started by its client, who holds no lock for only looking.
     """
     try:
-        names = {path.name for path in layout.tools.iterdir()}
+        ages = {path.name: time.time() - path.lstat().st_mtime for path in layout.tools.iterdir()}
     except FileNotFoundError:
         return set()
+    names = {name for name, age in ages.items() if age > NEW}
     if layout.tools.joinpath(AGENT).is_symlink():
         names -= {AGENT, os.readlink(layout.tools / AGENT)}
     running = (word for each in kernel.processes() for word in kernel.arguments(each.pid))
