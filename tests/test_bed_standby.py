@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from bed.visit import get
 from bed.wait import until
 from sandbox import Sandbox
-from test_bed_systemd import PRODUCTION, SERVER, SETUP, get, instances, load, until_answers
+from test_bed_systemd import PRODUCTION, SERVER, SETUP, instances, load, until_answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

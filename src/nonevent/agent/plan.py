@@ -254,6 +254,8 @@ def converge(
             for kind, each in cast.leave
             if kind is Kind.WORKER and each.state is not RunState.STOPPING
         ),
+        # Not one wait for both: what a new singleton queues, old workers must not take, and those
+        # go only when the new ones are up.
         *(Halt(each.id) for kind, each in cast.leave if kind is Kind.SINGLETON),
         *(Boot(each) for each in singletons if each in cast.new),
         *(Steady(each) for each in singletons if each in cast.new),
