@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,11 +36,27 @@ def test_nothing_changes_without_the_lock(tmp_path: Path) -> None:
     assert sorted(os.listdir(host.layout.root)) == ["tools"]
 
 
+def test_an_agent_that_was_just_brought_is_kept(tmp_path: Path) -> None:
+    """A client that only looks holds no lock, and is about to start the agent that it brought."""
+    layout = Layout(tmp_path)
+    for name in ("agent-a", "agent-b", ".agent-c.7"):
+        (layout.tools / name).mkdir(parents=True)
+    long_ago(layout.tools / "agent-a")
+    assert facts.gather(layout, supervisor).orphans == ("tools/agent-a",)
+
+
+def long_ago(path: Path) -> None:
+    """Have a folder be two hours old."""
+    then = time.time() - 7200
+    os.utime(path, (then, then))
+
+
 def test_an_agent_that_a_definition_names_is_kept(tmp_path: Path) -> None:
     """A service that dies is started again through it, though no process shows its name."""
     layout = Layout(tmp_path)
     for name in ("agent-a", "agent-b"):
         (layout.tools / name).mkdir(parents=True)
+        long_ago(layout.tools / name)
     layout.programs.mkdir()
     (layout.programs / "web-1.conf").write_text(f"command = python3 {layout.tools}/agent-a exec\n")
     assert facts.gather(layout, supervisor).orphans == ("tools/agent-b",)

@@ -83,11 +83,12 @@ def test_a_power_cut_ends_all_and_keeps_the_disk(bed: Bed, hosts: tuple[Host, ..
 
 
 def test_a_reset_empties_the_disk(hosts: tuple[Host, ...]) -> None:
-    """A reset host is as if it had never been used, yet it is known by the same key."""
+    """A reset host is as if it had never been used, yet it knows the others, and they know it."""
     web2 = hosts[1]
     web2.put(NOTE, "gone\n")
     web2.reset()
     assert web2.ssh(("test", "-e", NOTE), check=False).returncode == 1
+    assert hosts[0].address in web2.read("/etc/hosts")
 
 
 def test_a_cut_host_is_silent_until_mended(bed: Bed, hosts: tuple[Host, ...]) -> None:

@@ -93,8 +93,8 @@ class Shop:
         self.host.put(f"{DATA}/{name}", text)
 
     def unmark(self, name: str) -> None:
-        """Remove it."""
-        self.host.run(("rm", f"{DATA}/{name}"))
+        """Remove it, if it is there."""
+        self.host.run(("rm", "--force", f"{DATA}/{name}"))
 
     def change(self, text: str) -> None:
         """Commit another line, and deploy it."""
@@ -105,6 +105,17 @@ class Shop:
         """The instances and their states, from `status`."""
         shown = self.made.good("status", "production").event("status")["instances"]
         return {each["instance"]: each["state"] for each in shown}
+
+    def active(self, name: str) -> str:
+        """What systemd says of a unit."""
+        argv = ("systemctl", "show", "--property=ActiveState", "--value", name)
+        return self.host.run(argv).stdout.strip()
+
+
+def unit(instance: str) -> str:
+    """The unit of an instance."""
+    service, _, release = instance.rpartition("-")
+    return f"shop.{service}@{release}.service"
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +182,7 @@ def test_nothing_of_old_releases_is_left(shop: Shop) -> None:
     until(lambda: shop.states() == dict.fromkeys(SERVING, "running"), seconds=60, what="the end")
     argv = ("systemctl", "list-units", "--all", "--plain", "--no-legend", "shop.*@*")
     units = [line.split()[0] for line in shop.host.run(argv).stdout.splitlines()]
-    assert units == [f"shop.{'@'.join(name.rsplit('-', 1))}.service" for name in SERVING]
+    assert units == [unit(name) for name in SERVING]
     script = 'for pid in $(pgrep -u shop); do tr "\\0" "\\n" </proc/$pid/environ; done'
     lines = shop.host.run(("sh", "-c", script), check=False).stdout.splitlines()
     assert {line for line in lines if line.startswith("NONEVENT_RELEASE=")} == {
@@ -197,9 +208,30 @@ def test_what_is_acknowledged_late_outlives_its_worker(shop: Shop) -> None:
     shop.until("long-late", "begin 2")
     shop.until("long-early", "begin 2")
     shop.mark("visible", "1")
-    units = ("shop.late@2.2.service", "shop.worker@2.2.service")
+    units = (unit("late-2.2"), unit("worker-2.2"))
     shop.host.run(("systemctl", "kill", "--signal", "KILL", "--kill-whom", "all", *units))
     shop.until("long-late", "begin 2", "begin 2")
     shop.mark("go")
     shop.until("long-late", "begin 2", "begin 2", "end 2")
     assert shop.trail("long-early") == ["begin 2"]
+
+
+def test_a_reboot_lets_tasks_end(shop: Shop) -> None:
+    """A reboot in order waits for a task, leaves it the broker, and it is not done again."""
+    shop.unmark("go")
+    shop.mark("visible", "1")
+    shop.queue("late", "long-reboot")
+    until(lambda: len(shop.trail("long-reboot")) == 1, seconds=60, what="the task to begin")
+    before = shop.states()
+    units = {name.rpartition("-")[0]: unit(name) for name in before}
+    leader = shop.host.leader()
+    shop.host.run(("systemctl", "reboot", "--no-block"))
+    until(lambda: shop.active(units["late"]) == "deactivating", seconds=60, what="the reboot")
+    until(lambda: shop.active(units["beat"]) == "inactive", seconds=60, what="beat to end")
+    assert shop.active("redis-server.service") == "active"
+    shop.mark("go")
+    until(lambda: shop.host.leader() not in {leader, 0}, seconds=60, what="the next boot")
+    shop.host.wait_up()
+    until(lambda: set(shop.states().values()) == {"running"}, seconds=60, what="the workers")
+    assert [each.what for each in shop.notes("long-reboot")] == ["begin", "end"]
+    assert shop.host.run(("redis-cli", "hlen", "unacked")).stdout == "0\n"

@@ -14,7 +14,7 @@ import pytest
 from nonevent.agent import journal, ledger, lock, release, variables
 from nonevent.errors import FormatInvalid
 from nonevent.model.layout import Layout
-from nonevent.model.ledger import Event, State, read_line
+from nonevent.model.ledger import Event, Standby, State, fold, read_line
 from nonevent.model.manifest import read_layer, read_manifest
 from nonevent.model.plan import RunCommand, step_name
 from nonevent.model.protocol import Channel
@@ -65,6 +65,15 @@ def test_a_ledger(tmp_path: Path) -> None:
     assert (history.current, history.running, history.lines) == (1, False, 7)
     assert [each.state for each in history.releases] == [State.CURRENT, State.LEFT]
     assert [each.on_disk for each in history.releases] == [True, False]
+
+
+def test_a_ledger_with_a_standby(tmp_path: Path) -> None:
+    """Until when a release stands by is read; a later one, or a stop, ends that."""
+    layout = Layout(tmp_path)
+    layout.ledger.write_bytes(sample("ledger-standby-1.jsonl"))
+    lines = ledger.read(layout)
+    assert fold(lines[:4]).standby == Standby(release=1, until=1795201205)
+    assert fold(lines).standby is None
 
 
 def test_a_journal(tmp_path: Path) -> None:

@@ -464,8 +464,8 @@ EVERY_STEP: tuple[Step, ...] = (
     Stage(1), Import(1), RunCommand(1, 0, "migrate"), HoldPort("::1", 80), Keep(),
     Boot(WEB_1), Probe(WEB_1), Steady(WEB_1), Retire(WEB_1), Halt(InstanceId("web", 1, 2)),
     Switch(None, ()),
-    Switch(2, (WEB_1, WEB_2)), Watch(()), Confirm(2, 1), Confirm(2, None), Drain(WEB_1), Dismiss(),
-    NoteStopped(), Remove((1, 2)),
+    Switch(2, (WEB_1, WEB_2)), Watch(()), Confirm(2, 1), Confirm(2, None),
+    Confirm(2, None, 600), Drain(WEB_1), Dismiss(), NoteStopped(), Remove((1, 2)),
 )  # fmt: skip
 
 

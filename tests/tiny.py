@@ -186,6 +186,7 @@ class TinyHost:
 
     root: Path
     port: int | None = None
+    standby: int = 0
 
     @property
     def layout(self) -> Layout:
@@ -198,7 +199,10 @@ class TinyHost:
 
     def want(self, goal: Goal, **changes: object) -> Want:
         """The want for a goal."""
-        wanted = Want(app="tiny", environment=ENVIRONMENT, goal=goal, port=self.port, by=BY, keep=3)
+        wanted = Want(
+            app="tiny", environment=ENVIRONMENT, goal=goal, port=self.port, by=BY, keep=3,
+            standby=self.standby,
+        )  # fmt: skip
         return replace(wanted, **changes)  # type: ignore[arg-type]
 
     def begin(self, connection: Connection) -> None:

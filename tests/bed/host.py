@@ -231,6 +231,8 @@ class Host:
     def format(self) -> None:
         """Empty the disk of a host that is off and write the few files that make it this host."""
         merged = self.disk / "merged"
+        names = merged / "etc" / "hosts"
+        known = names.read_text() if names.exists() else ""
         for mount in mounts_below(self.disk):
             unmount(mount)
         shutil.rmtree(self.disk, ignore_errors=True)
@@ -243,6 +245,7 @@ class Host:
             ssh.make_key(key, comment=self.name)
         public = (self.claim.folder / "key.pub").read_text()
         write = partial(_write, merged)
+        write("etc/hosts", known)
         write("etc/hostname", f"{self.name}\n")
         write("etc/machine-id", f"{uuid.uuid4().hex}\n")
         write("etc/ssh/ssh_host_ed25519_key", key.read_text(), mode=0o600)

@@ -99,6 +99,7 @@ def carry_out(host: Host, steps: tuple[Step, ...], want: Want, written: Journal)
                 "step": raw,
                 "back": host.going_back,
                 "seconds": round(time.monotonic() - began, 3),
+                "after": round(time.monotonic() - host.started, 3),
                 "detail": detail,
             }
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from nonevent.model.layout import Layout
     from nonevent.model.ledger import History
     from nonevent.model.manifest import Manifest
+
+
+NEW = 3600.0
+"""Seconds for which an agent that was brought along is not removed."""
 
 
 def gather(layout: Layout, manager: ProcessManager) -> Facts:
@@ -38,9 +43,16 @@ def gather(layout: Layout, manager: ProcessManager) -> Facts:
         current_link=release.current(layout),
         front=_front(observed),
         keeper=_runs(observed, "keeper"),
+        standby=standby(history),
         in_use=_in_use(layout),
         orphans=_orphans(layout, history, dict(manifests)),
     )
+
+
+def standby(history: History) -> int | None:
+    """The release that stands by now, or None."""
+    noted = history.standby
+    return noted.release if noted and time.time() < noted.until else None
 
 
 def instances(layout: Layout, manager: ProcessManager) -> tuple[Instance, ...]:
@@ -173,12 +185,14 @@ def _orphans(layout: Layout, history: History, manifests: dict[int, Manifest]) -
 def _tools(layout: Layout) -> set[str]:
     """Agents that were brought along, that no process runs, ours included, and none is to run.
 
-    A service that is started again goes through the agent that its definition names.
+    A service that is started again goes through the agent that its definition names. One that was
+    just brought is about to be started by its client, who holds no lock for only looking.
     """
     try:
-        names = {path.name for path in layout.tools.iterdir()}
+        ages = {path.name: time.time() - path.lstat().st_mtime for path in layout.tools.iterdir()}
     except FileNotFoundError:
         return set()
+    names = {name for name, age in ages.items() if age > NEW}
     if layout.tools.joinpath(AGENT).is_symlink():
         names -= {AGENT, os.readlink(layout.tools / AGENT)}
     running = (word for each in kernel.processes() for word in kernel.arguments(each.pid))

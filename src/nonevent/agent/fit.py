@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nonevent.agent.interpreter import chosen
 from nonevent.errors import DiskFull, HostUnfit
-from nonevent.model.manifest import CPUS
+from nonevent.model.manifest import CPUS, PLATFORMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,9 +55,10 @@ def misfits(
     )
     if manifest.platform == machine.platform:
         return here
+    build = f"`nonevent build --platform {machine.platform}`, and deploy the file that it makes"
     other = Misfit(
         problem=f"the artifact is for {manifest.platform}, this host is {machine.platform}",
-        mend=f"build it for {machine.platform}",
+        mend=build if machine.platform in PLATFORMS else f"build on a {machine.platform} machine",
     )
     return (other, *here)
 

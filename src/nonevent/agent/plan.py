@@ -36,7 +36,7 @@ from nonevent.model.plan import (
     Watch,
 )
 from nonevent.model.service import Kind
-from nonevent.model.want import Deploy, Prune, Rollback, Start, Stop, Want
+from nonevent.model.want import Deploy, Goal, Prune, Rollback, Start, Stop, Want
 
 if TYPE_CHECKING:
     from nonevent.model.facts import Facts
@@ -156,8 +156,27 @@ def _towards(want: Want, number: int, manifest: Manifest, facts: Facts) -> tuple
     """From a release that is staged, and on a site can be imported: nothing else shows there."""
     if want.site:
         again = isinstance(want.goal, Start)
-        return reload.towards(number, facts, want.site, _confirm(number, facts), again=again)
-    return converge(number, manifest, facts, address=want.address, port=want.port)
+        confirm = _confirm(number, facts, standby=0)
+        return reload.towards(number, facts, want.site, confirm, again=again)
+    return converge(
+        number,
+        manifest,
+        facts,
+        address=want.address,
+        port=want.port,
+        standby=0 if _rotates(want.goal, facts.history) else want.standby,
+    )
+
+
+def _rotates(goal: Goal, history: History) -> bool:
+    """Whether other secrets come: what stands by has those of its start, and would bring them back.
+
+    A release that served once is started with the newest, and so brings none.
+    """
+    serving = history.current
+    return bool(
+        serving and isinstance(goal, Deploy) and goal.secrets > history.secrets_for(serving)
+    )
 
 
 def _rollback_target(want: Want, history: History, number: int | None) -> Release:
@@ -196,25 +215,35 @@ class _Cast:
 
 
 def converge(
-    number: int, manifest: Manifest, facts: Facts, *, address: str = "", port: int | None = None
+    number: int,
+    manifest: Manifest,
+    facts: Facts,
+    *,
+    address: str = "",
+    port: int | None = None,
+    standby: int = 0,
 ) -> tuple[Step, ...]:
-    """The steps after which a release that is staged runs, serves and is the only one.
+    """The steps after which a release that is staged runs and serves.
 
-    Order matters: whatever can fail comes before the switch. Workers move before it, since the
-    new release's web queues tasks that old workers do not know; singletons never overlap; the
-    old web is touched only when the new release is in the ledger.
+    It is the only one then, but for the web of one that stands by. Order matters: whatever can
+    fail comes before the switch. Workers move before it, since the new release's web queues tasks
+    that old workers do not know; singletons never overlap; the old web is touched only when the
+    new release is in the ledger.
     """
     cast = _cast(number, manifest, facts)
+    left = _left_webs(number, facts, cast, standby=standby)
     webs = _ids(manifest, Kind.WEB, cast)
     workers = _ids(manifest, Kind.WORKER, cast)
     singletons = _ids(manifest, Kind.SINGLETON, cast)
     switch = _switch(number, webs, facts)
-    confirm = _confirm(number, facts)
+    confirm = _confirm(number, facts, standby=standby if left.kept else 0)
     hold = _hold(manifest, facts, address=address, port=port)
     return (
         # A port that moves is let go of only when the new release is good.
         *(hold if facts.front is None else ()),
         *(() if facts.keeper else (Keep(),)),
+        # First, so that the webs of two releases at most take memory at once.
+        *(Drain(each) for each in left.over),
         *(Boot(each) for each in webs if each in cast.new),
         *(Probe(each) for each in webs if each in cast.new or switch),
         # Only now: the workers of a release whose web does not even boot must take no task.
@@ -225,6 +254,8 @@ def converge(
             for kind, each in cast.leave
             if kind is Kind.WORKER and each.state is not RunState.STOPPING
         ),
+        # Not one wait for both: what a new singleton queues, old workers must not take, and those
+        # go only when the new ones are up.
         *(Halt(each.id) for kind, each in cast.leave if kind is Kind.SINGLETON),
         *(Boot(each) for each in singletons if each in cast.new),
         *(Steady(each) for each in singletons if each in cast.new),
@@ -232,8 +263,33 @@ def converge(
         *((Watch((*webs, *workers, *singletons)),) if switch or confirm else ()),
         *confirm,
         *(hold if facts.front is not None else ()),
-        *(Drain(each.id) for kind, each in cast.leave if kind is Kind.WEB),
+        *(Drain(each) for each in left.rest),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LeftWebs:
+    """The web instances of other releases."""
+
+    over: tuple[InstanceId, ...]
+    """They stood by, and another deploy has come."""
+    kept: tuple[InstanceId, ...]
+    """They stand by from now on, or still do."""
+    rest: tuple[InstanceId, ...]
+
+
+def _left_webs(number: int, facts: Facts, cast: _Cast, *, standby: int) -> _LeftWebs:
+    """Only what serves until now comes to stand by, and not where a rollback leaves it."""
+    history = facts.history
+    moves = history.current != number
+    keeps = facts.standby
+    if moves:
+        keeps = history.current if standby and not _leaves(number, history) else None
+    webs = [each for kind, each in cast.leave if kind is Kind.WEB]
+    kept = tuple(each.id for each in webs if each.id.release == keeps and each.usable)
+    over = tuple(each.id for each in webs if moves and each.id.release == facts.standby)
+    rest = tuple(each.id for each in webs if each.id not in (*kept, *over))
+    return _LeftWebs(over=over, kept=kept, rest=rest)
 
 
 def _hold(
@@ -304,13 +360,16 @@ def _switch(number: int, webs: tuple[InstanceId, ...], facts: Facts) -> tuple[Sw
     return (Switch(number, webs),)
 
 
-def _confirm(number: int, facts: Facts) -> tuple[Confirm, ...]:
-    """A step back leaves the newer release, so that the next step back passes it over."""
+def _confirm(number: int, facts: Facts, *, standby: int) -> tuple[Confirm, ...]:
     history = facts.history
     if history.current == number and history.running:
         return ()
-    left = history.current if history.current and history.current > number else None
-    return (Confirm(number, left),)
+    return (Confirm(number, _leaves(number, history), standby or None),)
+
+
+def _leaves(number: int, history: History) -> int | None:
+    """A step back leaves the newer release, so that the next step back passes it over."""
+    return history.current if history.current and history.current > number else None
 
 
 def back(

@@ -79,9 +79,17 @@ def _instance(
         "memory": sum(each.memory for each in tree),
         "seconds": round(time.time() - instance.started) if tree and instance.started else 0,
         "serves": found.link(instance.id.service) == instance.id,
+        "standby": _standby(instance, found),
         "connections": kernel.connections(str(layout.socket(str(instance.id)))),
         "complaints": list(complaints),
     }
+
+
+def _standby(instance: Instance, found: Facts) -> int:
+    """Seconds for which an instance still stands by, 0 where it does not."""
+    noted = found.history.standby
+    stands_by = noted and found.standby == instance.id.release and instance.usable
+    return max(1, round(noted.until - time.time())) if noted and stands_by else 0
 
 
 def _timers(found: Facts) -> list[dict[str, object]]:

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import socket
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from nonevent.agent import facts, ledger, lock, release, running, site, switch
@@ -238,7 +239,10 @@ def _switch(host: Host, step: Switch, want: Want) -> str:
 
 def _confirm(host: Host, step: Confirm, want: Want) -> str:
     seconds = time.monotonic() - host.started
-    lines = [_line(Event.CURRENT, step.release, want, seconds=seconds)]
+    current = _line(Event.CURRENT, step.release, want, seconds=seconds)
+    if step.standby:
+        current = replace(current, standby=round(time.time()) + step.standby)
+    lines = [current]
     if step.left:
         lines.append(_line(Event.LEFT, step.left, want))
     ledger.append(host.layout, *lines)

@@ -19,6 +19,7 @@ from nonevent.build.deps import build_deps
 from nonevent.build.event import Noticed, counted, phase
 from nonevent.build.lock.base import Project
 from nonevent.build.lock.kinds import find_lock, lock_digest, read_lock
+from nonevent.build.platform import Target, refuse_compiled
 from nonevent.build.process import clean_environment
 from nonevent.build.python import Interpreter, find_python, wanted
 from nonevent.build.source import Source, export, find_source, submodules
@@ -52,6 +53,8 @@ class Request:
     ref: str = "HEAD"
     dirty: bool = False
     """Whether the working tree's changes are taken along."""
+    platform: str = ""
+    """One of :data:`~nonevent.model.manifest.PLATFORMS`; empty for this machine's."""
     environ: Mapping[str, str] = field(default_factory=dict)
     """The environment of the caller, of which little is passed on."""
 
@@ -88,12 +91,18 @@ def build(request: Request, report: Report) -> Built:
     )
     python = find_python(want, env=env, scratch=cache, python=app.python)
     bundle = bundle_key(python) if app.python.bundled else ""
-    record = cache / "artifacts" / f"{_key(source, python, bundle)[:32]}.json"
+    target = Target(python=python, platform=request.platform or python.platform)
+    if target.is_elsewhere and bundle:
+        raise BuildFailed(
+            f"the interpreter in {python.prefix} is not for {target.platform}",
+            hint=f"build on a {target.platform} machine, or without a bundled interpreter",
+        )
+    record = cache / "artifacts" / f"{_key(source, target, bundle)[:32]}.json"
     if not source.dirty and (known := _known(record, request.output)):
         return known
     with scratch(cache) as work:
         job = _Job(
-            request=request, source=source, app=app, python=python, env=env, cache=cache, work=work
+            request=request, source=source, app=app, target=target, env=env, cache=cache, work=work
         )
         try:
             built = _build(job, report)
@@ -117,10 +126,15 @@ class _Job:
     request: Request
     source: Source
     app: App
-    python: Interpreter
+    target: Target
     env: dict[str, str]
     cache: Path
     work: Path
+
+    @property
+    def python(self) -> Interpreter:
+        """What builds."""
+        return self.target.python
 
 
 def _build(job: _Job, report: Report) -> Built:
@@ -153,14 +167,19 @@ def _build(job: _Job, report: Report) -> Built:
     with phase(report, "dependencies", f"Python {job.python.version}") as current:
         deps = build_deps(
             locked,
-            job.python,
+            job.target,
             bundle=bundle.ref.id if bundle else "",
             cache=job.cache,
             config=folder,
             env=job.env,
         )
         current.detail = counted(len(deps.packages), "package") + ", unchanged" * deps.reused
-    finished = _build_app(job, deps, locked, folder, report)
+    tools = deps
+    if job.target.is_elsewhere and job.app.build.commands:
+        # Commands run here, so they get the same packages as they are for here.
+        here = Target(python=job.python, platform=job.python.platform)
+        tools = build_deps(locked, here, bundle="", cache=job.cache, config=folder, env=job.env)
+    finished = _build_app(job, tools, locked, folder, report)
     with phase(report, "artifact") as current:
         layers = (deps, bundle) if bundle else (deps,)
         manifest = _manifest(job, digest, layers, finished)
@@ -186,6 +205,8 @@ def _build_app(job: _Job, deps: Stored, locked: Locked, folder: Path, report: Re
         names = (job.app.app if path == folder else path.name for path in locked.local)
         with phase(report, "project", ", ".join(names)):
             install_local(shop, locked.local, version=f"0+g{job.source.commit[:12]}")
+        if job.target.is_elsewhere:
+            refuse_compiled(shop.tree, job.target)
     run_commands(shop, job.app, report)
     with phase(report, "app") as current:
         finished = finish(shop, job.app, part=job.work / "app.tar.zst", report=report)
@@ -204,7 +225,7 @@ def _manifest(job: _Job, lock: str, layers: tuple[Stored, ...], finished: AppLay
         dirty=job.source.dirty,
         lock=lock,
         python=Python(version=job.python.version, abi=job.python.abi),
-        platform=job.python.platform,
+        platform=job.target.platform,
         glibc=needs.glibc,
         cpu=needs.cpu,
         libraries=needs.libraries,
@@ -248,7 +269,7 @@ def _notice_changes(source: Source, report: Report) -> None:
         )
 
 
-def _key(source: Source, python: Interpreter, bundle: str) -> str:
+def _key(source: Source, target: Target, bundle: str) -> str:
     """What decides an artifact's bytes; lock and configuration are part of the commit."""
     inputs = [
         FORMAT,
@@ -256,9 +277,10 @@ def _key(source: Source, python: Interpreter, bundle: str) -> str:
         uv_version(),
         source.commit,
         source.prefix,
-        python.version,
-        python.abi,
-        python.platform,
+        target.python.version,
+        target.python.abi,
+        target.python.platform,
+        target.platform,
         bundle,
     ]
     return hashlib.sha256(canonical(inputs)).hexdigest()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from nonevent.build.bytecode import compile_tree
 from nonevent.build.elf import Needs, needs_of
 from nonevent.build.installed import Packages, packages_in, settle
+from nonevent.build.platform import refuse_without_wheels, uv_options
 from nonevent.build.stored import Stored, stored
 from nonevent.build.uv import uv, uv_version
 from nonevent.errors import BuildFailed, LockInvalid
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nonevent.build.lock.base import Locked
-    from nonevent.build.python import Interpreter
+    from nonevent.build.platform import Target
 
 FORMAT = 3
 """Of the layer's making: counts up when the same input gives other bytes."""
@@ -32,7 +33,7 @@ _USELESS = re.compile(r"activate.*|deactivate.*|pydoc\.bat|python(\d.*)?|pypy.*"
 _MARKERS = (".lock", ".gitignore", "CACHEDIR.TAG")
 
 
-def layer_key(locked: Locked, python: Interpreter, bundle: str) -> str:
+def layer_key(locked: Locked, target: Target, bundle: str) -> str:
     """What decides the layer's bytes."""
     return hashlib.sha256(
         canonical(
@@ -41,7 +42,8 @@ def layer_key(locked: Locked, python: Interpreter, bundle: str) -> str:
                 "file": locked.file,
                 "text": locked.text,
                 "hashed": locked.hashed,
-                "python": [python.version, python.abi, python.platform],
+                "python": [target.python.version, target.python.abi, target.platform],
+                "compiled": not target.is_elsewhere,
                 "bundle": bundle,
                 "uv": uv_version(),
             }
@@ -51,7 +53,7 @@ def layer_key(locked: Locked, python: Interpreter, bundle: str) -> str:
 
 def build_deps(
     locked: Locked,
-    python: Interpreter,
+    target: Target,
     *,
     bundle: str,
     cache: Path,
@@ -68,17 +70,19 @@ def build_deps(
     """
 
     def fill(tree: Path) -> tuple[Needs, Packages]:
-        install(locked, tree, python=python, config=config, env=env)
+        if target.is_elsewhere:
+            refuse_without_wheels(locked, target, work=tree.parent, config=config, env=env)
+        install(locked, tree, target=target, config=config, env=env)
         normalise(tree, bundle=bundle)
-        compile_tree(tree, ("lib",), python=python, env=env)
+        compile_tree(tree, ("lib",), python=target.python, env=env)
         return needs_of(tree), packages_in(site_packages(tree))
 
-    folder = cache / "deps" / layer_key(locked, python, bundle)[:32]
+    folder = cache / "deps" / layer_key(locked, target, bundle)[:32]
     return stored("deps", folder, fill, mark="pyvenv.cfg")
 
 
 def install(
-    locked: Locked, tree: Path, *, python: Interpreter, config: Path, env: Mapping[str, str]
+    locked: Locked, tree: Path, *, target: Target, config: Path, env: Mapping[str, str]
 ) -> None:
     """Make the virtualenv and install exactly what is locked."""
     made = uv(
@@ -87,7 +91,7 @@ def install(
         "--relocatable",
         "--no-project",
         "--python",
-        python.path,
+        target.python.path,
         tree,
         cwd=tree.parent,
         env=env,
@@ -97,6 +101,7 @@ def install(
     file = tree.parent / locked.file
     file.write_text(locked.text, encoding="utf-8")
     options = ("--require-hashes",) if locked.hashed else ()
+    there = uv_options(target.platform) if target.is_elsewhere else ()
     synced = uv(
         "pip",
         "sync",
@@ -105,6 +110,7 @@ def install(
         "--python",
         tree,
         *options,
+        *there,
         file,
         cwd=config,
         env=env,
@@ -112,7 +118,7 @@ def install(
     file.unlink()
     if synced.status != 0:
         raise BuildFailed("the dependencies could not be installed", context=synced.quoted())
-    checked = uv("pip", "check", "--python", tree, cwd=tree.parent, env=env)
+    checked = uv("pip", "check", "--python", tree, *there[:2], cwd=tree.parent, env=env)
     # Two versions that do not agree may be meant (uv has overrides); one that is missing is not.
     missing = tuple(line for line in checked.stderr.splitlines() if "not installed" in line)
     if missing:

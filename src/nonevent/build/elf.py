@@ -60,7 +60,7 @@ def needs_of(tree: Path) -> Needs:
         file = tree / path
         if file.is_symlink():
             bundled.add(file.name)
-        elif _is_elf(file):
+        elif is_elf(file):
             needs |= _read(file)
             bundled.add(file.name)
     outside = (name for name in needs.libraries if not _OF_GLIBC.fullmatch(name))
@@ -69,7 +69,7 @@ def needs_of(tree: Path) -> Needs:
 
 def needed_by(file: Path) -> tuple[str, ...]:
     """The libraries that a file names; none where it is no ELF file."""
-    return _read(file).libraries if _is_elf(file) else ()
+    return _read(file).libraries if is_elf(file) else ()
 
 
 def repoint(file: Path, target: str) -> None:
@@ -81,7 +81,7 @@ def repoint(file: Path, target: str) -> None:
     Raises:
         BuildFailed: it is longer.
     """
-    if not _is_elf(file):
+    if not is_elf(file):
         return
     with file.open("r+b") as content:
         for place, old in tuple(_search_paths(ELFFile(content))):
@@ -101,7 +101,8 @@ def _search_paths(elf: ELFFile) -> Iterator[tuple[int, str]]:
                 yield names["sh_offset"] + tag.entry.d_val, found
 
 
-def _is_elf(file: Path) -> bool:
+def is_elf(file: Path) -> bool:
+    """Whether a file is a program, or a library, for the dynamic linker."""
     with file.open("rb") as content:
         return content.read(4) == b"\x7fELF"
 

@@ -12,6 +12,7 @@ from nonevent.cli.command import Command, common
 from nonevent.cli.output import size
 from nonevent.cli.setup import check_hosts
 from nonevent.config.reference import annotated
+from nonevent.model.manifest import PLATFORMS
 
 if TYPE_CHECKING:
     from nonevent.build.artifact import Artifact
@@ -89,13 +90,20 @@ def check(command: Command, environment: str | None, keys: bool, as_user: str) -
     type=click.Path(file_okay=False, path_type=Path),
     help="Where the artifact goes (default: .nonevent/artifacts).",
 )
+@click.option(
+    "--platform",
+    type=click.Choice(PLATFORMS),
+    default=None,
+    help="Build for this platform, from wheels alone (default: that of this machine).",
+)
 @common
-def build(command: Command, ref: str, dirty: bool, into: Path | None) -> None:
+def build(command: Command, ref: str, dirty: bool, into: Path | None, platform: str | None) -> None:
     """Build an artifact from a commit: code, dependencies, assets, byte code.
 
     Prints the artifact's path and digest on standard output. REF is a commit, branch or tag.
     """
-    built = command.build(command.project(), ref, dirty=dirty, output=into)
+    project = command.project()
+    built = command.build(project, ref, dirty=dirty, output=into, platform=platform or "")
     manifest = built.manifest
     if built.reused:
         command.output.scope = "build"

@@ -82,7 +82,13 @@ class Command:
                 raise
 
     def build(
-        self, project: Project, ref: str, *, dirty: bool, output: Path | None = None
+        self,
+        project: Project,
+        ref: str,
+        *,
+        dirty: bool,
+        output: Path | None = None,
+        platform: str = "",
     ) -> Built:
         """Build a commit, saying how it goes."""
         from nonevent.build.build import Request, build
@@ -95,6 +101,7 @@ class Command:
             cache=cache_folder(os.environ),
             ref=ref or "HEAD",
             dirty=dirty,
+            platform=platform,
             environ=dict(os.environ),
         )
         return build(request, self.narrator.build)

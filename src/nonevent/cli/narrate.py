@@ -80,8 +80,10 @@ def words(step: Step) -> tuple[str, str]:  # noqa: C901, PLR0911, PLR0912  (a ta
             return "proof", f"all processes run release {number}"
         case Watch():
             return "watch", "still healthy"
-        case Confirm(release=number):
+        case Confirm(release=number, standby=None):
             return "ledger", f"release {number} serves"
+        case Confirm(release=number):
+            return "ledger", f"release {number} serves, the one before stands by"
         case Drain(instance=instance):
             return str(instance), "drained"
         case Dismiss():

@@ -72,7 +72,10 @@ EVENTS: dict[str, tuple[str, str]] = {
     "sent": ("layer bytes seconds", "a layer was brought to the host"),
     "plan": ("release steps", "what the host is going to do"),
     "begun": ("step back", "a step began; `back` is true on the way back after a failure"),
-    "done": ("step back seconds detail", "it ended well"),
+    "done": (
+        "step back seconds after detail",
+        "it ended well, so many seconds after the beginning of the plan",
+    ),
     "output": ("command text", "a line that a release command wrote"),
     "interrupted": ("", "an interrupt was seen, and the host was told of it"),
     "serving": (

@@ -99,6 +99,8 @@ def _show_instances(instances: list[Table]) -> None:
         serves = " (serves)" if each.flag("serves") else ""
         restarts = each.number("restarts")
         again = f", restarted {counted(restarts, 'time')}" if restarts else ""
+        if left := each.number("standby"):
+            serves = f" (standby, {age(left)} left)"
         grid.add_row(
             each.text("service"),
             str(each.number("release")),

@@ -71,6 +71,8 @@ class Environment:
     """Seconds that a host waits for the others before it goes back by itself."""
     unreachable: str = "fail"
     """What is done about a host of several that cannot be reached: ``fail`` or ``skip``."""
+    standby: int = 0
+    """Seconds for which the web of the release before stays up after the switch."""
     env: Variables = ()
     reload: Site | None = None
     """What is reloaded where the site keeps its services running itself."""

@@ -248,6 +248,7 @@ def _environment(name: str, table: Table, services: tuple[Service, ...]) -> Envi
         keep_failed=table.number("keep_failed", standard.keep_failed, most=1000),
         unreachable=table.choice("unreachable", UNREACHABLE, standard.unreachable),
         confirm_within=table.seconds("confirm_within", standard.confirm_within),
+        standby=round(table.seconds("standby", standard.standby)),
         env=read_env(table),
         reload=site,
     )  # fmt: skip

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 SWITCHES = ("socket", "reload")
 _ADDRESS = r"([0-9A-Za-z.-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}"
 _USER = r"[a-z_][a-z0-9_-]{0,31}"
-_OURS = ("manager", "proxy", "domains", "port", "address")
+_OURS = ("manager", "proxy", "domains", "port", "address", "standby")
 """Keys of what Nonevent runs, and here the site does."""
 
 

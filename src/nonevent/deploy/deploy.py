@@ -67,6 +67,7 @@ def want(
         together=together,
         confirm_within=environment.confirm_within,
         site=environment.reload,
+        standby=environment.standby,
     )
 
 

@@ -146,12 +146,16 @@ class _House:
         self.failures = 0
 
     def _drain(self, host: Host, now: float) -> None:
-        """Tell web instances to stop that a deploy left to us, when nobody talks to them."""
+        """Tell web instances to stop that a deploy left to us, when nobody talks to them.
+
+        What stands by is left alone until its time is over.
+        """
         linked = {instance for _, instance in switch.links(host.layout)}
+        standby = facts.standby(ledger.history(host.layout))
         left = {
             each.id: running.service_of(host.layout, each.id)
             for each in facts.instances(host.layout, host.manager)
-            if each.usable and each.id not in linked
+            if each.usable and each.id not in linked and each.id.release != standby
         }
         webs = {each: service for each, service in left.items() if service.kind is Kind.WEB}
         self.waiting = {each: self.waiting.get(each, now) for each in webs}

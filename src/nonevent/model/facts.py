@@ -28,6 +28,8 @@ class Facts:
     """Address and port that the embedded front holds."""
     keeper: bool = False
     """Whether the keeper runs."""
+    standby: int | None = None
+    """The release that stands by, its time not being over."""
     in_use: frozenset[int] = frozenset()
     """The releases that any process runs: instances, timers, a shell."""
     orphans: tuple[str, ...] = ()

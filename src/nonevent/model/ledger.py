@@ -60,6 +60,8 @@ class Line:
     secrets: int = 0
     seconds: float = 0.0
     """How long the plan had taken when the line was written."""
+    standby: int = 0
+    """Until when the web of the release before stays up, in Unix seconds; 0 where it does not."""
 
     def encoded(self) -> str:
         """The line as it stands in the file, without the line break; empty values are left out."""
@@ -96,6 +98,7 @@ def _line(table: Table) -> Line:
         config=table.number("config", 0),
         secrets=table.number("secrets", 0),
         seconds=table.real("seconds", 0.0),
+        standby=table.number("standby", 0),
     )
     table.done()
     return line
@@ -135,6 +138,15 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Standby:
+    """A release that served before, and whose web stays up so that going back is one rename."""
+
+    release: int
+    until: int
+    """In Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class History:
     """What the ledger's lines amount to."""
 
@@ -145,6 +157,8 @@ class History:
     """The releases that were current, oldest first, the current one last."""
     running: bool = True
     """Whether the current release is meant to run, or was stopped by a person."""
+    standby: Standby | None = None
+    """What stands by, or stood by until its time was over."""
     lines: int = field(default=0)
 
     def release(self, number: int) -> Release | None:
@@ -208,14 +222,18 @@ def _after(history: History, line: Line) -> History:
             if history.current not in (None, line.release):
                 history = _changed(history, history.current or 0, State.GOOD, line, {State.CURRENT})
             history = _changed(history, line.release, State.CURRENT, line)
+            before = history.current or 0
+            standby = Standby(release=before, until=line.standby) if line.standby else None
             served = (*(n for n in history.served if n != line.release), line.release)
-            return replace(history, current=line.release, served=served, running=True)
+            return replace(
+                history, current=line.release, served=served, running=True, standby=standby
+            )
         case Event.FAILED:
             return _changed(history, line.release, State.FAILED, line)
         case Event.LEFT:
             return _changed(history, line.release, State.LEFT, line)
         case Event.STOPPED:
-            return replace(history, running=False)
+            return replace(history, running=False, standby=None)
         case Event.REMOVED:
             releases = tuple(
                 replace(each, on_disk=False) if each.number == line.release else each

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 LAYERS = ("app", "deps", "python")
 """In the order they stand in the artifact: what changes most comes first."""
+PLATFORMS = ("linux-x86_64", "linux-aarch64")
+"""Those that can be built for on other machines."""
 CPUS = ("x86-64-v2", "x86-64-v3", "x86-64-v4")
 DIGEST = r"[0-9a-f]{64}"
 FILE_MODES = (0o644, 0o755)

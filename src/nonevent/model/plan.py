@@ -123,6 +123,8 @@ class Confirm:
     release: int
     left: int | None
     """The release that a rollback leaves, or None."""
+    standby: int | None = None
+    """Seconds for which the web of the release before stays up, or None."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,8 @@ class Want:
     """Seconds it waits for the others at most before it goes back."""
     site: Site | None = None
     """What is reloaded where the site keeps its services running itself."""
+    standby: int = 0
+    """Seconds for which the web of the release before stays up after the switch."""
 
     def as_dict(self) -> dict[str, object]:
         """The want as JSON."""
@@ -124,6 +126,7 @@ class Want:
             "together": self.together,
             "confirm_within": self.confirm_within,
             "site": self.site.as_dict() if self.site else None,
+            "standby": self.standby,
         }
 
 
@@ -154,6 +157,7 @@ def _want(table: Table) -> Want:
         together=table.flag("together", default=False),
         confirm_within=table.real("confirm_within", CONFIRM_WITHIN),
         site=read_site(table),
+        standby=table.number("standby", 0),
     )
     table.done()
     return want

@@ -16,11 +16,16 @@ if TYPE_CHECKING:
 
 FOLDER = "/etc/systemd/system"
 _HEAD = "# Written by `nonevent setup {environment}`; `systemctl edit` makes additions that last.\n"
+_AFTER = (
+    "network.target postgresql.service mariadb.service redis-server.service "
+    "rabbitmq-server.service memcached.service"
+)
 
 _INSTANCE = """\
 [Unit]
 Description={app}: {service}, release %i
-After=network.target
+# When the host shuts down, they are stopped only when tasks and requests have ended.
+After={after}
 # It is started again for as long as it is wanted, and forgotten when it is not.
 StartLimitIntervalSec=0
 CollectMode=inactive-or-failed
@@ -45,6 +50,7 @@ _TIMER_SERVICE = """\
 [Unit]
 Description={app}: {service}, on its schedule
 ConditionPathExists={root}/current
+After={after}
 # However often it is due: systemd would leave out what comes five times in ten seconds.
 StartLimitIntervalSec=0
 
@@ -76,7 +82,7 @@ _KEEPER = """\
 [Unit]
 Description={app}: starts at boot what the ledger names, and tidies up after what was cut off
 ConditionPathExists={root}/tools/current
-After=network.target nss-lookup.target postgresql.service mariadb.service redis-server.service
+After=nss-lookup.target {after}
 
 [Service]
 ExecStart={agent} keeper --root {root} --manager systemd --app {app} --environment {environment}
@@ -151,6 +157,7 @@ def _filled(template: str, place: Place, service: Service | None = None) -> str:
         "environment": place.environment,
         "root": place.root,
         "deployer": place.deployer,
+        "after": _AFTER,
         "agent": f"{place.python} -I -S {place.root}/tools/current",
         "sandbox": _SANDBOX.format(app=place.app, root=place.root),
     }

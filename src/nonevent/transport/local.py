@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -59,4 +60,6 @@ class Local:
                     f"the agent cannot be installed into {tools}: {error}",
                     context=tuple(output.splitlines()[-5:]),
                 ) from error
+        # What was used just now is not pruned before it is started.
+        os.utime(folder)
         return (python(), "-I", "-S", str(folder))

@@ -78,6 +78,8 @@ with open(sys.argv[1], "wb") as file: file.write(b"".join(parts))
   "$python" -I -S "$agent.pyz.$$" unpack "$agent" || exit 74
   rm -f "$agent.pyz.$$"
 fi
+# What was used just now is not pruned before it is started.
+touch -c "$agent"
 {ready}
 exec {before}"$python" -I -S "$agent" {command}
 """
