@@ -54,7 +54,7 @@ done
 if [ -z "$python" ]; then
   echo 'nonevent: python'
   echo "$(python3 --version 2>/dev/null)"
-  [ {size} -gt 0 ] && read -r name digest size || exit 69
+  {asked} && read -r name digest size || exit 69
   mkdir -p "$root/tools" || {{ echo 'nonevent: root'; exit 73; }}
   partial="$root/tools/.$name.$$"; python="$root/tools/$name/bin/python3"
   mkdir "$partial" && head -c "$size" > "$partial.gz" &&
@@ -66,21 +66,22 @@ fi
 if [ ! -d "$agent" ]; then
   mkdir -p "$root/tools" || {{ echo 'nonevent: root'; exit 73; }}
   echo 'nonevent: need'
+  {asked} && read -r size || exit 74
   "$python" -c '
 import os, sys
-left, parts = {size}, []
+left, parts = int(sys.argv[2]), []
 while left:
     part = os.read(0, min(left, 1 << 20))
     if not part: sys.exit(1)
     parts.append(part); left -= len(part)
 with open(sys.argv[1], "wb") as file: file.write(b"".join(parts))
-' "$agent.pyz.$$" || exit 74
+' "$agent.pyz.$$" "$size" || exit 74
   "$python" -I -S "$agent.pyz.$$" unpack "$agent" || exit 74
   rm -f "$agent.pyz.$$"
 fi
 # What was used just now is not pruned before it is started.
 touch -c "$agent"
-{ready}
+{asked} && echo 'nonevent: ready'
 exec {before}"$python" -I -S "$agent" {command}
 """
 _SAID = "nonevent: "
@@ -121,18 +122,13 @@ class Ssh:
             HostUnfit: the host has no usable Python.
         """
         self._reach()
-        packed = zipapp.encoded()
         words = (
             *("serve", "--root", str(self.root), "--manager", self.manager),
             *("--app", self.app, "--environment", self.environment),
             *("--user", self.user_there),
         )
-        script = self._script(words, len(packed))
-        return converse(
-            (*self._ssh(), "-T", self.host, script),
-            by,
-            prepare=lambda connection: self._bring(connection, packed),
-        )
+        script = self._script(words, is_asked=True)
+        return converse((*self._ssh(), "-T", self.host, script), by, prepare=self._bring)
 
     def _reach(self) -> None:
         """Open the master connection, in this terminal: ssh may have to ask for something.
@@ -169,7 +165,7 @@ class Ssh:
     def attach_as(self, before: tuple[str, ...], arguments: tuple[str, ...]) -> int:
         """Run one command of the agent with this terminal, through the command ``before``."""
         words = (arguments[0], "--root", str(self.root), *arguments[1:])
-        script = self._script(words, 0, before=before)
+        script = self._script(words, before=before)
         terminal = ("-t",) if sys.stdin.isatty() else ("-T",)
         return attach((*self._ssh(), *terminal, self.host, script))
 
@@ -189,19 +185,23 @@ class Ssh:
         words = (word for name, value in options.items() for word in ("-o", f"{name}={value}"))
         return (*self.program, *words)
 
-    def _script(self, words: tuple[str, ...], size: int, before: tuple[str, ...] = ()) -> str:
-        """What the host's sh runs; the only place where anything is quoted."""
+    def _script(
+        self, words: tuple[str, ...], *, is_asked: bool = False, before: tuple[str, ...] = ()
+    ) -> str:
+        """What the host's sh runs; the only place where anything is quoted.
+
+        ``is_asked`` is whether somebody answers what it asks for.
+        """
         return _BOOTSTRAP.format(
             root=shlex.quote(str(self.root)),
             digest=zipapp.digest(),
-            size=size,
-            ready=f"echo '{_SAID}ready'" if size else "",
+            asked="true" if is_asked else "false",
             what=words[0],
             before="".join(f"{shlex.quote(word)} " for word in before),
             command=" ".join(shlex.quote(word) for word in words),
         )
 
-    def _bring(self, connection: Connection, packed: bytes) -> None:
+    def _bring(self, connection: Connection) -> None:
         """Answer what the host's shell asks for, until the agent has taken over."""
         reader, writer = connection.channel.reader, connection.channel.writer
         for _ in range(MOST_NOISE):
@@ -212,7 +212,8 @@ class Ssh:
                 case "ready":
                     return
                 case "need":
-                    writer.write(packed)
+                    packed = zipapp.encoded()
+                    writer.write(f"{len(packed)}\n".encode() + packed)
                     writer.flush()
                 case "python":
                     found = reader.readline(4096).decode(errors="replace").strip()
