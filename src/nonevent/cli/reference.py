@@ -42,8 +42,9 @@ _EVENTS_INTRODUCTION = """
 
 With `--json` every line on standard output is one JSON object with the key `event`, and nothing is
 narrated. An event may get more keys in later versions; names and keys do not change their meaning.
-Sizes are in bytes, durations in seconds, times in UTC as ISO 8601. `run` and `shell` say what
-their command says.
+Sizes are in bytes, durations in seconds, times in UTC as ISO 8601. What comes
+from one of several hosts has that host's name under `host`. `run` and `shell` say what their command
+says.
 
 | event | keys | what it says |
 |---|---|---|
@@ -85,21 +86,27 @@ EVENTS: dict[str, tuple[str, str]] = {
     "stopped": ("", "the last event of `stop`"),
     "pruned": ("changed", "the last event of `prune`"),
     "status": (
-        "root release running previous front instances timers busy locked interrupted disk",
+        "root release running previous front instances timers busy locked interrupted disk load",
         "all that `status` shows",
     ),
+    "drift": ("", "`status`: hosts do not run the same; a key for each, with what it serves"),
+    "skipped": ("code message context hint serves", "a host that was not reached is left out"),
+    "waiting": ("gate", "a host waits for the others; these events stay between host and client"),
     "release": (
         "number state commit subject artifact by since config reason on_disk",
         "a line of `releases`: state is staged, current, good, left (rolled back from) or failed",
     ),
-    "log": ("log text", "a line of `logs`, and the instance that wrote it"),
+    "log": (
+        "log text time",
+        "a line of `logs`, and the instance that wrote it; Unix seconds, or 0",
+    ),
     "locked": ("reason", "`lock` locked the environment"),
     "unlocked": ("by reason since", "`unlock` unlocked it; no keys where it was not locked"),
     "finding": ("what found mend", "`check` of a host: one thing, and what mends it"),
     "state": ("state diff", "`setup`: something that was not so, and is now, or would be"),
     "set-up": ("changed check", "the last event of `setup`"),
     "error": (
-        "code message context hint exit_status",
+        "code message context hint serves exit_status",
         "the last event of a command that failed; `code` is stable, see [errors](errors.md)",
     ),
     "typed": ("text", "`demo` types a command; its events follow"),
