@@ -21,11 +21,13 @@ from nonevent.agent import apply as applying
 from nonevent.agent import (
     durable,
     fit,
+    inflate,
     layers,
     ledger,
     lock,
     logs,
     machine,
+    receive,
     release,
     status,
     survey,
@@ -48,8 +50,8 @@ if TYPE_CHECKING:
     from nonevent.model.layout import Layout
     from nonevent.model.plan import Gate
 
-WAITING = 16
-"""Frames that may wait: with chunks of a megabyte, what a transfer holds in memory."""
+WAITING = 8
+"""Frames that may wait: with chunks of a quarter megabyte, what a transfer holds in memory."""
 IDLE_LIMIT = 3600.0
 """Seconds after which a connection without a request ends."""
 
@@ -70,6 +72,8 @@ class Server:
     by: str = ""
     locked: bool = False
     """Whether this connection holds the lock, without which it changes nothing."""
+    offer: receive.Offer | None = None
+    incoming: receive.Incoming | None = None
 
     def emit(self, event: dict[str, object]) -> None:
         """Send an event; where nobody listens any more, the work goes on all the same."""
@@ -186,7 +190,6 @@ def _begin(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG00
         lock.refuse_if_locked(server.layout, environment)
     applying.refuse_other(server.layout, environment)
     applying.recover_or_say(server.host())
-    layers.clean_incoming(server.layout)
     server.locked = True
     return {"ledger": ledger.history(server.layout).lines}
 
@@ -206,7 +209,7 @@ def _fit(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
     manifest = manifest_from(table.table("manifest", required=True))
     missing = layers.missing(server.layout, manifest.layers)
     seen = machine.look(server.layout, manifest, clock=table.real("clock"))
-    fit.refuse(fit.misfits(manifest, seen, missing))
+    fit.refuse(fit.misfits(manifest, seen, receive.least(server.layout, missing)))
     server.manager.fit(manifest.only(table.maybe_texts("services")))
     return {"missing": [ref.name for ref in missing]}
 
@@ -231,17 +234,39 @@ def _stow(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
     return {"path": str(path)}
 
 
-def _receive(server: Server, table: Table, frame: Frame) -> object:
-    """A layer: its list in this frame, its files in ``data`` frames, an empty one at the end."""
+def _offer(server: Server, table: Table, frame: Frame) -> object:
+    """A layer by the names of its list's pieces; which of them are to come."""
     _must_hold_lock(server)
-    incoming = layers.receive(server.layout, _ref(table.table("layer", required=True)), frame.body)
+    ref, rows = _ref(table.table("layer", required=True)), table.number("rows", least=1)
+    server.offer = receive.offered(server.layout, ref, frame.body, rows)
+    return {"lacking": list(server.offer.lacking)}
+
+
+def _list(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
+    """The lacking pieces of the offered list; which entries are to come, and how."""
+    if server.offer is None:
+        raise UsageError("a list needs an offer before it")
+    offer, server.offer = server.offer, None
+    text, layer = receive.listed(offer, frame.body)
+    server.incoming = receive.begin(server.layout, offer.ref, text, layer)
+    incoming = server.incoming
+    wanted = None if incoming.whole else list(incoming.wanted)
+    return {"wanted": wanted, "size": incoming.size, "zstd": inflate.has_zstd()}
+
+
+def _files(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
+    """The entries that were asked for, in ``data`` frames, an empty one at the end."""
+    if server.incoming is None:
+        raise UsageError("files need a list before them")
+    incoming, server.incoming = server.incoming, None
     try:
-        while True:
-            body = _next_data(server)
-            if not body:
-                break
-            incoming.write(body)
+        with inflate.inflating(table.choice("encoding", inflate.ENCODINGS), incoming.write) as feed:
+            while body := _next_data(server):
+                feed(body)
         incoming.finish()
+    except (ProtocolBroken, Interrupted):
+        incoming.pause()
+        raise
     except BaseException:
         incoming.abandon()
         raise
@@ -338,7 +363,9 @@ _REQUESTS: dict[str, Callable[[Server, Table, Frame], object]] = {
     "hello": _hello,
     "begin": _begin,
     "fit": _fit,
-    "receive": _receive,
+    "offer": _offer,
+    "list": _list,
+    "files": _files,
     "survey": _survey,
     "stow": _stow,
     "configure": _configure,

@@ -8,6 +8,7 @@ needs only the few hundred bytes that name it.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -30,6 +31,8 @@ DIGEST = r"[0-9a-f]{64}"
 FILE_MODES = (0o644, 0o755)
 LONGEST = 4000
 """Letters of a path; Linux allows 4096 bytes for the whole of one."""
+LARGEST_LIST = 64 << 20
+"""Bytes; a list has about 200 per file."""
 _DIGEST = re.compile(DIGEST)
 
 
@@ -298,40 +301,44 @@ def _check_format(table: Table) -> None:
 
 
 def read_layer(text: str | bytes) -> Layer:
-    """The file list in JSON text. Nothing in it is believed: see :func:`_check_paths`.
+    """The file list in JSON text. Nothing in it is believed: see :func:`_wrong_paths`.
 
     Raises:
         FormatInvalid: with every entry that is wrong.
     """
-    return parse_json("the file list of a layer", text, _layer)
+    return _plain_layer(text) or parse_json("the file list of a layer", text, _layer)
+
+
+def _plain_layer(text: str | bytes) -> Layer | None:
+    """The layer where the list is in order, else None: a list may have 100,000 rows."""
+    try:
+        raw = json.loads(text, object_hook=lambda row: _plain_entry(row) or row)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(raw, dict) or raw.keys() != {"format", "name", "files"}:
+        return None
+    name, rows = raw["name"], raw["files"]
+    if raw["format"] is True or raw["format"] != FORMAT or name not in LAYERS:
+        return None
+    if not isinstance(rows, list) or not all(isinstance(row, File | Link) for row in rows):
+        return None
+    entries = tuple(rows)
+    return None if any(_wrong_paths(entries)) else Layer(name=name, entries=entries)
 
 
 def _layer(table: Table) -> Layer:
     _check_format(table)
     name = table.choice("name", LAYERS)
-    raw = table.take("files")
-    entries = _plain_entries(raw)
-    if entries is None:
-        # Something is wrong: read again with a table for each row, which says where.
-        rows = list(table.tables("files", required=True))
-        entries = tuple(_entry(row) for row in rows)
-        _check_paths(rows, entries)
+    rows = list(table.tables("files", required=True))
+    entries = tuple(_entry(row) for row in rows)
     table.done()
+    for number, key, expected in _wrong_paths(entries):
+        rows[number].problem(key, expected=expected)
     return Layer(name=name, entries=entries)
 
 
-def _plain_entries(raw: object) -> tuple[Entry, ...] | None:
-    """The entries of a file list that is in order, or None: a list may have 100,000 rows."""
-    if not isinstance(raw, list):
-        return None
-    entries = tuple(_plain_entry(row) for row in raw)
-    whole = tuple(entry for entry in entries if entry is not None)
-    in_order = len(whole) == len(entries) and next(_wrong_paths(whole), None) is None
-    return whole if in_order else None
-
-
-def _plain_entry(row: object) -> Entry | None:
-    if not isinstance(row, dict) or not isinstance(path := row.get("path"), str):
+def _plain_entry(row: dict[str, object]) -> Entry | None:
+    if not isinstance(path := row.get("path"), str):
         return None
     if len(row) == 2 and isinstance(target := row.get("link"), str):
         return Link(path=path, target=target)
@@ -361,12 +368,6 @@ def _entry(table: Table) -> Entry:
         )
     table.done()
     return entry
-
-
-def _check_paths(rows: list[Table], entries: tuple[Entry, ...]) -> None:
-    """Note every path that could lead out of the layer, and every one out of order."""
-    for number, key, expected in _wrong_paths(entries):
-        rows[number].problem(key, expected=expected)
 
 
 def _wrong_paths(entries: tuple[Entry, ...]) -> Iterator[tuple[int, str, str]]:
@@ -424,8 +425,4 @@ def link_is_inside(path: str, target: str) -> bool:
     """
     parts = target.split("/")
     climbs = next((n for n, part in enumerate(parts) if part != ".."), len(parts))
-    return (
-        climbs <= path.count("/")
-        and climbs < len(parts)
-        and all(map(_is_part, parts[climbs:]))
-    )
+    return climbs <= path.count("/") and climbs < len(parts) and all(map(_is_part, parts[climbs:]))
