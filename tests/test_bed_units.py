@@ -339,3 +339,25 @@ def test_a_host_moves_to_systemd_once_it_is_stopped(bed: Bed, shop: Sandbox) -> 
     shop.type("deploy", "other").must(0)
     assert get(bed, app2) == r"b'well\n'"
     assert "runs its release" in shop.type("status", "other").must(0).stdout
+
+
+def test_what_was_written_down_sets_a_host_up(bed: Bed, shop: Sandbox, tmp_path: Path) -> None:
+    """Root runs the script of `--emit` on a host, and then `setup` has nothing to do there."""
+    app3 = bed.host("app3")
+    app3.reset()
+    line = make_key(tmp_path / "key", comment="ci")
+    text = (shop.path / "nonevent.toml").read_text() + EMBEDDED.partition("address")[0]
+    text = text.replace("environments.other", "environments.third").replace("app2", "app3")
+    shop.commit({"nonevent.toml": f'{text}keys = ["{line}"]\n'}, "Write it down")
+    shop.type("setup", "third", "--emit", str(tmp_path / "out")).must(0)
+    to = ("-q", "-r", "-F", str(bed.ssh_config), str(tmp_path / "out"), "root@app3:")
+    subprocess.run(("scp", *to), check=True, timeout=60)
+    for _ in range(2):
+        app3.run(("sh", "/root/out/setup.sh"))
+    assert "nothing to do" in shop.type("setup", "third", "--as", "root").must(0).stdout
+    app3.run(("install", "-d", "/var/spool/shop"))
+    config = bed.ssh_config.read_text().replace(str(bed.key), str(tmp_path / "key"))
+    (tmp_path / "ssh_config").write_text(config)
+    ssh = {"NONEVENT_SSH": f"ssh -F {tmp_path}/ssh_config", "XDG_RUNTIME_DIR": str(tmp_path)}
+    shop.type("deploy", "third", env=ssh).must(0)
+    assert "runs its release" in shop.type("status", "third").must(0).stdout
