@@ -41,6 +41,7 @@ from nonevent.model.plan import step_as_dict
 from nonevent.model.protocol import VERSION, Channel, Frame
 from nonevent.model.service import NAME
 from nonevent.model.setup import read_setup
+from nonevent.model.site import MANAGER as SITE
 from nonevent.model.want import Want, read_want
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class Server:
     layout: Layout
     channel: Channel
     manager: ProcessManager
+    kind: str
+    """The manager's name: whoever started the agent chose it."""
     requests: queue.Queue[Frame | None] = field(default_factory=lambda: queue.Queue(WAITING))
     cancelled: threading.Event = field(default_factory=threading.Event)
     proceeds: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -110,9 +113,9 @@ class Server:
                 raise Interrupted(f"nobody said within {limit:g} s that the other hosts are ready")
 
 
-def serve(layout: Layout, channel: Channel, manager: ProcessManager) -> None:
+def serve(layout: Layout, channel: Channel, manager: ProcessManager, *, kind: str) -> None:
     """Answer requests until the other side is gone."""
-    server = Server(layout, channel, manager)
+    server = Server(layout, channel, manager, kind)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, lambda *_: server.cancelled.set())
     threading.Thread(target=_read, args=(server,), daemon=True).start()
@@ -300,18 +303,29 @@ def _configure(server: Server, table: Table, frame: Frame) -> object:  # noqa: A
 
 def _apply(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
     _must_hold_lock(server)
-    want = _want(table)
+    want = _want(server, table)
     decided = applying.apply(server.host(), want)
     return {"release": decided.release, "changed": bool(decided.steps)}
 
 
 def _plan(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
-    decided = applying.decide(server.host(), _want(table))
+    decided = applying.decide(server.host(), _want(server, table))
     return {"release": decided.release, "steps": [step_as_dict(step) for step in decided.steps]}
 
 
-def _want(table: Table) -> Want:
-    return read_want(table.take("want"))
+def _want(server: Server, table: Table) -> Want:
+    """A want for the manager that this agent was started with.
+
+    With a restricted key that one is not the client's choice, and a site's own commands, which run
+    as whoever deploys, must not be either.
+
+    Raises:
+        UsageError: it is for another one.
+    """
+    want = read_want(table.take("want"))
+    if want.manager != server.kind or bool(want.site) != (server.kind == SITE):
+        raise UsageError(f"this agent was started for the process manager `{server.kind}`")
+    return want
 
 
 def _status(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
