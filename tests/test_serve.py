@@ -28,7 +28,7 @@ SITE = {"commands": ["touch here"], "probe": "", "timeout": 1, "user": ""}
 def test_a_want_is_for_the_manager_the_agent_was_started_with(
     tmp_path: Path, manager: str, change: dict[str, object]
 ) -> None:
-    """No client has commands of its own run, or services kept otherwise, by an agent for systemd."""
+    """No client has an agent for systemd run commands of its own, or keep services otherwise."""
     raw = json.loads(WANT.read_bytes()) | change
     words = ("-m", "nonevent.embedded", "serve", "--root", str(tmp_path), "--manager", manager)
     with (
