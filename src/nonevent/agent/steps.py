@@ -151,20 +151,20 @@ def _warn_of_own_files(host: Host) -> None:
 
 
 def foresee(host: Host, steps: tuple[Step, ...]) -> None:
-    """Refuse a plan whose port is another's, or that cannot switch, before anything is begun.
+    """Refuse a plan whose port is another's, or that could not switch, before anything is begun.
 
     A port that moves is taken after the switch, when there is no way back.
 
     Raises:
         PortTaken: with who holds it.
-        HostUnfit: `current` is a folder.
+        HostUnfit: see :func:`nonevent.agent.site.refuse_unfit`.
     """
     ours = facts.held_ports(host.layout, host.manager)
     for step in steps:
         if isinstance(step, HoldPort) and step.port not in ours:
             _refuse_taken_port(step)
         if isinstance(step, Switch):
-            site.refuse_folder(host.layout, step)
+            site.refuse_unfit(host, step)
 
 
 def _hold_port(host: Host, step: HoldPort) -> str:
