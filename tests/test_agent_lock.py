@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from test_agent_layers import small_disk
+from test_agent_receive import small_disk
 
 from nonevent.agent import durable, lock
 from nonevent.errors import Busy

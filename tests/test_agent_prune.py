@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tiny import SERVICES, TinyHost, parcel
 
-from nonevent.agent import facts, ledger, release
+from nonevent.agent import facts, layers, ledger, release
 from nonevent.agent.process import supervisor
 from nonevent.errors import UsageError
 from nonevent.model.layout import Layout
@@ -76,7 +76,8 @@ def test_what_is_pruned_leaves_nothing_behind(tmp_path: Path) -> None:
             host.begin(connection)
             host.apply(connection, host.want(Prune(), keep=1))
         assert release.numbers(layout) == (3, 4)
-        assert len([name for name in os.listdir(layout.layers) if name.startswith("app-")]) == 2
+        assert len([name for name in os.listdir(layout.layers) if name.startswith("app-")]) == 4
+        assert len(layers.present(layout)) == 3, "each has its list beside it"
         assert not [name for name in os.listdir(layout.logs) if name.startswith("web-1.")]
         assert (layout.logs / "web-11.log").exists()
         on_disk = [each.on_disk for each in ledger.history(layout).releases]

@@ -43,6 +43,15 @@ User=www-data
 ExecStart=/usr/bin/uwsgi --ini {ROOT}/etc/uwsgi.conf
 KillSignal=SIGQUIT
 """
+EMPEROR = f"""
+[Service]
+Type=notify
+User=www-data
+ExecStart=/usr/bin/uwsgi --emperor {ROOT}/etc/vassals
+KillSignal=SIGQUIT
+"""
+LIMIT = 180.0
+"""Seconds for a command: the machine may be busy."""
 BALANCER = """
 defaults
     mode http
@@ -81,29 +90,35 @@ def shop(bed: Bed, old1: Host, cache: Path) -> Iterator[Sandbox]:
         yield sandbox
 
 
+def until_answers(bed: Bed, host: Host, text: str) -> None:
+    """Wait until visitors get this answer: HAProxy has to notice that the site is well again."""
+    wanted = str(f"{text}\n".encode())
+    until(lambda: get(bed, host) == wanted, seconds=60, what=f"{text} from {host.name}")
+
+
 def test_a_site_is_taken_over(bed: Bed, old1: Host, shop: Sandbox) -> None:
     """A first deploy that fails leaves the site as it was; one that works is what then runs."""
-    until(lambda: get(bed, old1) == r"b'by hand\n'", seconds=30, what="the site made by hand")
+    until_answers(bed, old1, "by hand")
     shop.shop("def answer(path):\n    return 500, 'broken'\n")
-    broken = shop.type("deploy", "production").must(3)
+    broken = shop.type("deploy", "production", limit=LIMIT).must(3)
     assert "the site answered 500" in broken.stderr, broken.stderr
     assert "names what it named before: releases/by-hand" in broken.stderr
-    until(lambda: get(bed, old1) == r"b'by hand\n'", seconds=30, what="the site made by hand")
+    until_answers(bed, old1, "by hand")
     shop.says("version one")
-    shop.type("deploy", "production").must(0)
+    shop.type("deploy", "production", limit=LIMIT).must(0)
     assert get(bed, old1) == r"b'version one\n'"
 
 
 def test_deploys_lose_nothing_and_prove_what_runs(bed: Bed, old1: Host, shop: Sandbox) -> None:
     """Visitors notice no deploy and no rollback, and status proves each process."""
     shop.says("version one")
-    shop.type("deploy", "production")
+    shop.type("deploy", "production", limit=LIMIT)
     with load(bed, old1, mix="fast=1") as report:
         shop.says("version two")
-        second = shop.type("deploy", "production").must(0)
+        second = shop.type("deploy", "production", limit=LIMIT).must(0)
         assert get(bed, old1) == r"b'version two\n'"
         shown = shop.type("status", "production").must(0).stdout
-        shop.type("rollback", "production").must(0)
+        shop.type("rollback", "production", limit=LIMIT).must(0)
         assert get(bed, old1) == r"b'version one\n'"
     assert "all processes run release" in second.stderr
     assert "uwsgi" in shown
@@ -115,10 +130,28 @@ def test_deploys_lose_nothing_and_prove_what_runs(bed: Bed, old1: Host, shop: Sa
 def test_a_release_that_cannot_be_imported_moves_nothing(old1: Host, shop: Sandbox) -> None:
     """It is imported before anything is moved, so that no server is told to load it."""
     shop.says("version one")
-    shop.type("deploy", "production")
+    shop.type("deploy", "production", limit=LIMIT)
     pids = old1.run(("pgrep", "uwsgi")).stdout
     shop.shop("import nowhere\n")
-    refused = shop.type("deploy", "production").must(1)
+    refused = shop.type("deploy", "production", limit=LIMIT).must(1)
     assert "No module named 'nowhere'" in refused.stderr
     assert "still serves" in refused.stderr
     assert old1.run(("pgrep", "uwsgi")).stdout == pids
+
+
+def test_an_emperor_reloads_its_vassal(bed: Bed, old1: Host, shop: Sandbox) -> None:
+    """Touching the vassal's file is enough, and the emperor itself has no release."""
+    old1.run(("systemctl", "kill", "--signal", "KILL", "shop-uwsgi"))
+    vassal = f"{ROOT}/etc/vassals/shop.ini"
+    kept = [line for line in CONF.splitlines() if not line.startswith("touch-reload")]
+    old1.put(vassal, "\n".join((*kept, "")))
+    old1.run(("chown", "deploy:", vassal))
+    old1.put("/etc/systemd/system/shop-emperor.service", EMPEROR)
+    old1.run(("systemctl", "start", "shop-emperor"))
+    config = (shop.path / "nonevent.toml").read_text()
+    shop.commit({"nonevent.toml": config.replace(f"{ROOT}/etc/uwsgi.conf", vassal)})
+    for text in ("under an emperor", "under the same one"):
+        shop.says(text)
+        shop.type("deploy", "production", limit=LIMIT).must(0)
+        until_answers(bed, old1, text)
+    assert "runs its release" in shop.type("status", "production").must(0).stdout

@@ -128,18 +128,23 @@ def test_the_watchdog_restarts_what_hangs(bed: Bed, app1: Host) -> None:
     until(lambda: get(bed, app1) == r"b'well\n'", seconds=30, what="the app to be well")
 
 
-@pytest.fixture(scope="module")
-def ci(bed: Bed, app1: Host, shop: Sandbox) -> dict[str, str]:
-    """What the environment of somebody is who has a key for this app alone, and no other."""
-    folder = shop.base / "ci"
+def key_of_its_own(bed: Bed, folder: Path) -> tuple[str, dict[str, str]]:
+    """The public line of a new key; and the environment of somebody who has no other."""
     folder.mkdir(mode=0o700)
     line = make_key(folder / "key", comment="ci")
-    text = (shop.path / "nonevent.toml").read_text()
-    keyed = text.replace('hosts = ["app1"]', f'hosts = ["app1"]\nkeys = ["{line}"]')
-    shop.commit({"nonevent.toml": keyed}, "Let CI deploy")
     config = bed.ssh_config.read_text().replace(str(bed.key), str(folder / "key"))
     (folder / "ssh_config").write_text(config)
     ssh = {"NONEVENT_SSH": f"ssh -F {folder}/ssh_config", "XDG_RUNTIME_DIR": str(folder)}
+    return line, ssh
+
+
+@pytest.fixture(scope="module")
+def ci(bed: Bed, app1: Host, shop: Sandbox) -> dict[str, str]:
+    """What the environment of somebody is who has a key for this app alone, and no other."""
+    line, ssh = key_of_its_own(bed, shop.base / "ci")
+    text = (shop.path / "nonevent.toml").read_text()
+    keyed = text.replace('hosts = ["app1"]', f'hosts = ["app1"]\nkeys = ["{line}"]')
+    shop.commit({"nonevent.toml": keyed}, "Let CI deploy")
     refused = shop.type("status", "production", env=ssh).must(1)
     assert "Permission denied" in refused.stderr
     shop.type(*SETUP).must(0)
@@ -339,3 +344,22 @@ def test_a_host_moves_to_systemd_once_it_is_stopped(bed: Bed, shop: Sandbox) -> 
     shop.type("deploy", "other").must(0)
     assert get(bed, app2) == r"b'well\n'"
     assert "runs its release" in shop.type("status", "other").must(0).stdout
+
+
+def test_what_was_written_down_sets_a_host_up(bed: Bed, shop: Sandbox, tmp_path: Path) -> None:
+    """Root runs the script of `--emit` on a host, and then `setup` has nothing to do there."""
+    app3 = bed.host("app3")
+    app3.reset()
+    line, ssh = key_of_its_own(bed, shop.base / "third")
+    text = (shop.path / "nonevent.toml").read_text() + EMBEDDED.partition("address")[0]
+    text = text.replace("environments.other", "environments.third").replace("app2", "app3")
+    shop.commit({"nonevent.toml": f'{text}keys = ["{line}"]\n'}, "Write it down")
+    shop.type("setup", "third", "--emit", str(tmp_path / "out")).must(0)
+    to = ("-q", "-r", "-F", str(bed.ssh_config), str(tmp_path / "out"), "root@app3:")
+    subprocess.run(("scp", *to), check=True, timeout=60)
+    for _ in range(2):
+        app3.run(("sh", "/root/out/setup.sh"))
+    assert "nothing to do" in shop.type("setup", "third", "--as", "root").must(0).stdout
+    app3.run(("install", "-d", "/var/spool/shop"))
+    shop.type("deploy", "third", env=ssh).must(0)
+    assert "runs its release" in shop.type("status", "third").must(0).stdout

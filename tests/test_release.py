@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from tiny import parcel
+from tiny import members, parcel
 
-from nonevent.agent import layers, ledger, release
+from nonevent.agent import layers, ledger, receive, release
 from nonevent.errors import FormatInvalid
 from nonevent.model.layout import Layout
 from nonevent.model.ledger import Event, Line
@@ -26,8 +26,8 @@ def layout(tmp_path: Path) -> Layout:
     """A host that has the layers of an artifact."""
     layout = Layout(tmp_path)
     for layer, data in PARCEL.layers:
-        incoming = layers.receive(layout, layer.ref, layer.encoded())
-        incoming.write(data)
+        incoming = receive.begin(layout, layer.ref, layer.encoded(), layer)
+        incoming.write(members(layer, data, incoming.wanted))
         incoming.finish()
     return layout
 

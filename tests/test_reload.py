@@ -22,6 +22,7 @@ from nonevent.agent.images import (
     complaints,
     decoded,
     encoded,
+    gone,
     leaders,
     release_of,
     survivors,
@@ -127,7 +128,7 @@ def expected(*stale: Image, other_deps: bool = False) -> Expected:
     """What the processes of release 2 must be like."""
     return Expected(
         root=ROOT,
-        release="release 2",
+        release=2,
         own=frozenset({"releases/2", "layers/deps-2", "layers/app-2"}),
         stale=frozenset(each.identity for each in stale),
         other_deps=other_deps,
@@ -178,6 +179,17 @@ def test_a_master_may_stay_where_its_workers_are_new() -> None:
 def test_no_process_at_all_is_a_complaint() -> None:
     """A site of which nothing runs has not been proved to run anything."""
     assert complaints((), expected()) == ("no process runs release 2",)
+    assert complaints((), replace(expected(), release=None)) == ()
+
+
+def test_what_had_run_for_long_has_to_run_again() -> None:
+    """A worker that died of the new release is missed, whatever layer its command line names."""
+    before = image(5, words=(f"{ROOT}/layers/deps-1/bin/python", "worker.py"))
+    after = replace(before, pid=7, words=(f"{ROOT}/layers/deps-2/bin/python", "worker.py"))
+    lasting = frozenset({before.command(ROOT)})
+    assert gone((after,), lasting, ROOT) == ()
+    (missed,) = gone((image(8),), lasting, ROOT)
+    assert "worker.py` ran before, and does not now" in missed
 
 
 def test_a_site_is_its_processes_by_who_started_them() -> None:

@@ -14,14 +14,16 @@ import signal
 import socket
 import threading
 import time
+import zlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 from nonevent.agent import journal, kernel, ledger, machine, switch
 from nonevent.errors import NoneventError
+from nonevent.model import pieces, tar
 from nonevent.model.instance import InstanceId, read_instance_id
 from nonevent.model.layout import Layout
-from nonevent.model.manifest import Entry, File, Layer, Manifest, Python
+from nonevent.model.manifest import Entry, File, Layer, Link, Manifest, Python
 from nonevent.model.service import Health, Kind, Service
 from nonevent.model.want import Deploy, Goal, Stop, Want
 from nonevent.testing.process import until
@@ -94,6 +96,21 @@ def layer(name: str, files: dict[str, str]) -> tuple[Layer, bytes]:
         entries.append(File(path=path, mode=0o644, size=len(data), digest=digest))
     everything = "".join(text for _, text in sorted(files.items())).encode()
     return Layer(name=name, entries=tuple(entries)), everything
+
+
+def members(layer: Layer, data: bytes, wanted: object) -> bytes:
+    """A layer's files as they stand in a tar: all, or the entries of these numbers."""
+    made, begin = b"", 0
+    for number, entry in enumerate(layer.entries):
+        where = f"{layer.name}/{entry.path}"
+        if isinstance(entry, Link):
+            body, head = b"", tar.header(where, link=entry.target)
+        else:
+            body, head = data[begin : begin + entry.size], tar.header(where, size=entry.size)
+            begin += entry.size
+        if not isinstance(wanted, list | tuple) or number in wanted:
+            made += head + body + tar.padding(len(body))
+    return made
 
 
 def parcel(
@@ -223,8 +240,14 @@ class TinyHost:
                 continue
             ref = each.ref
             raw = {"name": ref.name, "digest": ref.digest, "files": ref.files, "size": ref.size}
-            connection.channel.send({"request": "receive", "layer": raw}, each.encoded())
-            connection.channel.send({"request": "data"}, data)
+            cut = pieces.cut(each.encoded(), 4)
+            offer: dict[str, object] = {"request": "offer", "layer": raw, "rows": 4}
+            lacking = connection.request(offer, b"".join(map(pieces.name, cut)))["lacking"]
+            assert isinstance(lacking, list)
+            listed = zlib.compress(pieces.join(tuple(cut[number] for number in lacking)))
+            wanted = connection.request({"request": "list"}, listed)["wanted"]
+            connection.channel.send({"request": "files", "encoding": "plain"})
+            connection.channel.send({"request": "data"}, members(each, data, wanted))
             connection.channel.send({"request": "data"})
             connection.answer()
 

@@ -90,7 +90,7 @@ def _serve(chosen: argparse.Namespace) -> int:
     # Not sys.stdin: the thread that reads may still hold it when the interpreter ends.
     requests = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
     manager = KINDS[chosen.manager](chosen.app, chosen.environment, chosen.user)
-    serve(_layout(chosen.root), Channel(requests, sys.stdout.buffer), manager)
+    serve(_layout(chosen.root), Channel(requests, sys.stdout.buffer), manager, kind=chosen.manager)
     return 0
 
 

@@ -169,13 +169,17 @@ def _in_use(layout: Layout) -> frozenset[int]:
 
 
 def _orphans(layout: Layout, history: History, manifests: dict[int, Manifest]) -> tuple[str, ...]:
-    """Layers that no release on disk refers to, and versions of variables that none needs."""
+    """Layers that no release on disk refers to, and versions of variables that none needs.
+
+    Of transfers that were cut off too: the next deploy goes on with one, and then it is none.
+    """
     used = {ref.id for manifest in manifests.values() for ref in manifest.layers}
     kept = [each for each in history.releases if each.number in manifests]
     configs = {each.config for each in kept}
     secrets = {history.secrets_for(each.number) for each in kept}
     return (
         *sorted(f"layers/{name}" for name in layers.present(layout) - used),
+        *(f"layers/{name}" for name in layers.unfinished(layout)),
         *_unused("configs", variables.numbers(layout.configs), configs),
         *_unused("secrets", variables.numbers(layout.secrets), secrets),
         *sorted(f"tools/{name}" for name in _tools(layout)),

@@ -58,7 +58,9 @@ def misfits(
     build = f"`nonevent build --platform {machine.platform}`, and deploy the file that it makes"
     other = Misfit(
         problem=f"the artifact is for {manifest.platform}, this host is {machine.platform}",
-        mend=build if machine.platform in PLATFORMS else f"build on a {machine.platform} machine",
+        mend=build
+        if machine.platform in PLATFORMS
+        else "`nonevent build --on` a machine like it, and deploy the file that it makes",
     )
     return (other, *here)
 
@@ -93,7 +95,7 @@ def _binaries(manifest: Manifest, machine: Machine) -> Iterator[Misfit]:
     if _numbers(manifest.glibc) > _numbers(machine.glibc):
         yield Misfit(
             problem=f"the artifact needs glibc {manifest.glibc}, this host has {machine.glibc}",
-            mend="build it on a machine with an older glibc, or upgrade the host",
+            mend="`nonevent build --on` a machine with an older glibc, or upgrade the host",
         )
     if machine.libraries is not None and (
         lacking := sorted(set(manifest.libraries) - machine.libraries)

@@ -44,6 +44,8 @@ class Host:
     """Whether this runs under the embedded process manager itself, which it must not end."""
     stale: frozenset[Identity] = frozenset()
     """What a site's processes must not be any more: the images that ran before the switch."""
+    lasting: frozenset[str] = frozenset()
+    """The commands as which a site's processes had run for long, and are to run again."""
     switched: bool = False
     confirmed: bool = False
     going_back: bool = False

@@ -65,6 +65,17 @@ class Image:
         words = " ".join(self.words)
         return f"process {self.pid} ({words[:60]}{'…' if len(words) > 60 else ''})"
 
+    def command(self, root: str) -> str:
+        """The command line as it would be for any release."""
+        words = " ".join(self.words)
+        return re.sub(
+            rf"{re.escape(root)}/((?:releases|layers)/[^/:\s]+)", f"{root}/current", words
+        )
+
+    def age(self) -> float:
+        """Seconds since it was forked."""
+        return float((kernel.PROC / "uptime").read_text().split()[0]) - self.started / kernel.TICKS
+
     def places(self) -> Iterator[tuple[str, str]]:
         """Where it has to do with files, and how that is said."""
         yield self.folder, "works in"
@@ -82,8 +93,8 @@ class Expected:
     """What the processes of a release must be like."""
 
     root: str
-    release: str
-    """The release in words."""
+    release: int | None
+    """None for what ran before the first one of ours, which may be nothing."""
     own: frozenset[str]
     """Folders below the root that are the release's: ``releases/42``, ``layers/deps-…``."""
     stale: frozenset[Identity] = frozenset()
@@ -147,8 +158,9 @@ def complaints(images: tuple[Image, ...], wanted: Expected) -> tuple[str, ...]:
     """What speaks against it that all these run the release, and nothing else does."""
     fresh = {each.parent for each in images if each.identity not in wanted.stale}
     found = [text for each in images if (text := _complaint(each, wanted, fresh))]
-    if not found and not any(each.identity not in wanted.stale for each in images):
-        found.append(f"no process runs {wanted.release}")
+    runs = any(each.identity not in wanted.stale for each in images)
+    if not found and not runs and wanted.release:
+        found.append(f"no process runs release {wanted.release}")
     return tuple(found)
 
 
@@ -192,6 +204,12 @@ def survivors(images: tuple[Image, ...], wanted: Expected) -> tuple[str, ...]:
     if not wanted.other_deps:
         return ()
     return tuple(each.named for each in images if each.identity in wanted.stale)
+
+
+def gone(images: tuple[Image, ...], lasting: frozenset[str], root: str) -> tuple[str, ...]:
+    """What ran before and has not come again, e.g. a worker that died when it was started anew."""
+    there = {each.command(root) for each in leaders(images)}
+    return tuple(f"`{name[:70]}` ran before, and does not now" for name in sorted(lasting - there))
 
 
 def leaders(images: tuple[Image, ...]) -> tuple[Image, ...]:

@@ -141,9 +141,8 @@ def _interpreter(manifest: Manifest) -> str:
 def _link_tree(source: Path, target: Path) -> None:
     """A second tree of the same files: hard links, and copies of what must not be linked.
 
-    ext4 allows 65,000 links to one inode, and all empty files of all releases may share one. Its
-    folders cannot be written to: what an app writes beside its code would be gone with the next
-    release.
+    All empty files of all releases may share one inode, so they are copied. Its folders cannot be
+    written to: what an app writes beside its code would be gone with the next release.
     """
     target.mkdir()
     for entry in os.scandir(source):
@@ -152,21 +151,11 @@ def _link_tree(source: Path, target: Path) -> None:
             _link_tree(source / entry.name, place)
         elif entry.is_symlink():
             place.symlink_to(os.readlink(entry.path))
+        elif entry.stat(follow_symlinks=False).st_size:
+            layers.link_file(entry.path, str(place))
         else:
-            _link_file(entry, place)
+            shutil.copy2(entry.path, place)
     target.chmod(0o555)
-
-
-def _link_file(source: os.DirEntry[str], target: Path) -> None:
-    if source.stat(follow_symlinks=False).st_size:
-        try:
-            os.link(source.path, target)
-        except OSError as error:
-            if error.errno != errno.EMLINK:
-                raise
-        else:
-            return
-    shutil.copy2(source.path, target)
 
 
 def own_files(layout: Layout, number: int) -> tuple[str, ...]:

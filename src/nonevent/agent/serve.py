@@ -21,11 +21,13 @@ from nonevent.agent import apply as applying
 from nonevent.agent import (
     durable,
     fit,
+    inflate,
     layers,
     ledger,
     lock,
     logs,
     machine,
+    receive,
     release,
     status,
     survey,
@@ -39,6 +41,7 @@ from nonevent.model.plan import step_as_dict
 from nonevent.model.protocol import VERSION, Channel, Frame
 from nonevent.model.service import NAME
 from nonevent.model.setup import read_setup
+from nonevent.model.site import MANAGER as SITE
 from nonevent.model.want import Want, read_want
 
 if TYPE_CHECKING:
@@ -48,8 +51,8 @@ if TYPE_CHECKING:
     from nonevent.model.layout import Layout
     from nonevent.model.plan import Gate
 
-WAITING = 16
-"""Frames that may wait: with chunks of a megabyte, what a transfer holds in memory."""
+WAITING = 8
+"""Frames that may wait: with chunks of a quarter megabyte, what a transfer holds in memory."""
 IDLE_LIMIT = 3600.0
 """Seconds after which a connection without a request ends."""
 
@@ -61,6 +64,8 @@ class Server:
     layout: Layout
     channel: Channel
     manager: ProcessManager
+    kind: str
+    """The manager's name: whoever started the agent chose it."""
     requests: queue.Queue[Frame | None] = field(default_factory=lambda: queue.Queue(WAITING))
     cancelled: threading.Event = field(default_factory=threading.Event)
     proceeds: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -70,6 +75,8 @@ class Server:
     by: str = ""
     locked: bool = False
     """Whether this connection holds the lock, without which it changes nothing."""
+    offer: receive.Offer | None = None
+    incoming: receive.Incoming | None = None
 
     def emit(self, event: dict[str, object]) -> None:
         """Send an event; where nobody listens any more, the work goes on all the same."""
@@ -106,9 +113,9 @@ class Server:
                 raise Interrupted(f"nobody said within {limit:g} s that the other hosts are ready")
 
 
-def serve(layout: Layout, channel: Channel, manager: ProcessManager) -> None:
+def serve(layout: Layout, channel: Channel, manager: ProcessManager, *, kind: str) -> None:
     """Answer requests until the other side is gone."""
-    server = Server(layout, channel, manager)
+    server = Server(layout, channel, manager, kind)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, lambda *_: server.cancelled.set())
     threading.Thread(target=_read, args=(server,), daemon=True).start()
@@ -186,7 +193,6 @@ def _begin(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG00
         lock.refuse_if_locked(server.layout, environment)
     applying.refuse_other(server.layout, environment)
     applying.recover_or_say(server.host())
-    layers.clean_incoming(server.layout)
     server.locked = True
     return {"ledger": ledger.history(server.layout).lines}
 
@@ -206,7 +212,7 @@ def _fit(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
     manifest = manifest_from(table.table("manifest", required=True))
     missing = layers.missing(server.layout, manifest.layers)
     seen = machine.look(server.layout, manifest, clock=table.real("clock"))
-    fit.refuse(fit.misfits(manifest, seen, missing))
+    fit.refuse(fit.misfits(manifest, seen, receive.least(server.layout, missing)))
     server.manager.fit(manifest.only(table.maybe_texts("services")))
     return {"missing": [ref.name for ref in missing]}
 
@@ -231,17 +237,39 @@ def _stow(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
     return {"path": str(path)}
 
 
-def _receive(server: Server, table: Table, frame: Frame) -> object:
-    """A layer: its list in this frame, its files in ``data`` frames, an empty one at the end."""
+def _offer(server: Server, table: Table, frame: Frame) -> object:
+    """A layer by the names of its list's pieces; which of them are to come."""
     _must_hold_lock(server)
-    incoming = layers.receive(server.layout, _ref(table.table("layer", required=True)), frame.body)
+    ref, rows = _ref(table.table("layer", required=True)), table.number("rows", least=1)
+    server.offer = receive.offered(server.layout, ref, frame.body, rows)
+    return {"lacking": list(server.offer.lacking)}
+
+
+def _list(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
+    """The lacking pieces of the offered list; which entries are to come, and how."""
+    if server.offer is None:
+        raise UsageError("a list needs an offer before it")
+    offer, server.offer = server.offer, None
+    text, layer = receive.listed(offer, frame.body)
+    server.incoming = receive.begin(server.layout, offer.ref, text, layer)
+    incoming = server.incoming
+    wanted = None if incoming.whole else list(incoming.wanted)
+    return {"wanted": wanted, "size": incoming.size, "zstd": inflate.has_zstd()}
+
+
+def _files(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
+    """The entries that were asked for, in ``data`` frames, an empty one at the end."""
+    if server.incoming is None:
+        raise UsageError("files need a list before them")
+    incoming, server.incoming = server.incoming, None
     try:
-        while True:
-            body = _next_data(server)
-            if not body:
-                break
-            incoming.write(body)
+        with inflate.inflating(table.choice("encoding", inflate.ENCODINGS), incoming.write) as feed:
+            while body := _next_data(server):
+                feed(body)
         incoming.finish()
+    except (ProtocolBroken, Interrupted):
+        incoming.pause()
+        raise
     except BaseException:
         incoming.abandon()
         raise
@@ -275,18 +303,29 @@ def _configure(server: Server, table: Table, frame: Frame) -> object:  # noqa: A
 
 def _apply(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
     _must_hold_lock(server)
-    want = _want(table)
+    want = _want(server, table)
     decided = applying.apply(server.host(), want)
     return {"release": decided.release, "changed": bool(decided.steps)}
 
 
 def _plan(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
-    decided = applying.decide(server.host(), _want(table))
+    decided = applying.decide(server.host(), _want(server, table))
     return {"release": decided.release, "steps": [step_as_dict(step) for step in decided.steps]}
 
 
-def _want(table: Table) -> Want:
-    return read_want(table.take("want"))
+def _want(server: Server, table: Table) -> Want:
+    """A want for the manager that this agent was started with.
+
+    With a restricted key that one is not the client's choice, and a site's own commands, which run
+    as whoever deploys, must not be either.
+
+    Raises:
+        UsageError: it is for another one.
+    """
+    want = read_want(table.take("want"))
+    if want.manager != server.kind or bool(want.site) != (server.kind == SITE):
+        raise UsageError(f"this agent was started for the process manager `{server.kind}`")
+    return want
 
 
 def _status(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
@@ -338,7 +377,9 @@ _REQUESTS: dict[str, Callable[[Server, Table, Frame], object]] = {
     "hello": _hello,
     "begin": _begin,
     "fit": _fit,
-    "receive": _receive,
+    "offer": _offer,
+    "list": _list,
+    "files": _files,
     "survey": _survey,
     "stow": _stow,
     "configure": _configure,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
+import stat
 import subprocess
 import time
 from typing import TYPE_CHECKING, assert_never
 
-from nonevent.agent import images, kernel, ledger, probe, release, switch
+from nonevent.agent import images, kernel, ledger, probe, release, switch, variables
 from nonevent.agent.logs import EVIDENCE
 from nonevent.agent.process.site import Site
 from nonevent.errors import BootFailed, HostUnfit, ProbeFailed, ProofFailed, ReleaseUnknown
@@ -15,6 +16,8 @@ from nonevent.model.plan import Prove, Reload
 from nonevent.model.service import Health
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nonevent.agent.host import Host
     from nonevent.agent.release import Staged
     from nonevent.model.layout import Layout
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 STEADY = 3.0
 """Seconds for which nothing may be started anew, once all run the release."""
+LASTING = 60.0
+"""Seconds that what has run for them is no job any more, and has to run again."""
 PAUSE = 0.2
 SHOWN = 8
 """How many processes an error names."""
@@ -51,17 +56,32 @@ def _images(host: Host) -> tuple[images.Image, ...]:
     return host.manager.images(host.layout)
 
 
-def refuse_folder(layout: Layout, step: Switch) -> None:
-    """Refuse a site whose `current` is a folder, before anything is begun.
+def refuse_unfit(host: Host, step: Switch) -> None:
+    """Refuse what would only show half-way.
 
     Raises:
-        HostUnfit: it is.
+        HostUnfit: `current` is a folder, or the site's user may not read settings and secrets.
     """
+    layout = host.layout
     if step.release and layout.current.is_dir() and not layout.current.is_symlink():
         raise HostUnfit(
             f"{layout.current} is a folder, and must be a link to be moved to another release",
             hint="move the folder away, and make a link to it",
         )
+    user = host.manager.user if isinstance(host.manager, Site) else ""
+    names = [each.name for each in (layout.configs, layout.secrets) if user and _is_ours(each)]
+    if names:
+        folders = " ".join(names)
+        raise HostUnfit(
+            f"{user} may not read {' and '.join(names)}, which release commands need",
+            hint=f"on the host, as root: cd {layout.root} && chgrp -R $(id -gn {user}) {folders} "
+            f"&& chmod -R g+rX {folders} && chmod g+s {folders}",
+        )
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether what is in it can be read only by whoever deploys: the group is not passed on."""
+    return bool(variables.numbers(folder)) and not folder.stat().st_mode & stat.S_ISGID
 
 
 def point(host: Host, number: int | None) -> None:
@@ -77,7 +97,14 @@ def _reload(host: Host, step: Reload, limit: float) -> str:
 
     On the way back a command may fail as it did before: what runs then is for the proof to say.
     """
-    there = frozenset(each.identity for each in _images(host))
+    found = _images(host)
+    there = frozenset(each.identity for each in found)
+    if not host.going_back:
+        host.lasting = frozenset(
+            each.command(str(host.layout.root))
+            for each in images.leaders(found)
+            if each.age() > LASTING
+        )
     # What ran before the switch is what is to go; on the way back, what was started since.
     host.stale = there - host.stale if host.going_back else there
     host.switched = host.switched or not host.going_back
@@ -130,7 +157,7 @@ def expected(
     before = release.read(layout, history.current or 0)
     return images.Expected(
         root=str(layout.root),
-        release=f"release {staged.number}" if staged else "what ran before the first deploy",
+        release=staged.number if staged else None,
         own=frozenset(own),
         stale=stale,
         other_deps=_deps(before) != _deps(staged),
@@ -160,7 +187,9 @@ def _prove(host: Host, number: int | None, site: Wanted) -> str:
     good, known, since = 0, frozenset[images.Identity](), time.monotonic()
     while True:
         found = _images(host)
-        wrong = images.complaints(found, wanted)
+        gone = images.gone(found, host.lasting, wanted.root)
+        # On the way back that is no reason to give up: it may have been a job, and at its end.
+        wrong = (*images.complaints(found, wanted), *(() if host.going_back else gone))
         there = frozenset(each.identity for each in images.leaders(found))
         asked = staged and site.probe and not wrong and not host.going_back
         answer = _ask(site.probe, staged, health) if staged and asked else ""
@@ -170,8 +199,10 @@ def _prove(host: Host, number: int | None, site: Wanted) -> str:
         if time.monotonic() - since >= STEADY and good >= health.answers:
             break
         if time.monotonic() > deadline:
-            raise _failed(wanted.release, site, wrong, answer)
+            raise _failed(number, site, wrong, answer)
         host.pause(PAUSE)
+    for text in gone:
+        host.note(text)
     for name in images.survivors(found, wanted):
         host.note(f"{name} goes on with what it had imported itself of other dependencies")
     return "a process" if len(found) == 1 else f"{len(found)} processes"
@@ -185,15 +216,18 @@ def _ask(address: str, staged: Staged, health: Health) -> str:
 
 
 def _failed(
-    name: str, site: Wanted, wrong: tuple[str, ...], answer: str
+    number: int | None, site: Wanted, wrong: tuple[str, ...], answer: str
 ) -> ProofFailed | ProbeFailed:
     within = f"within {site.timeout:g} s"
     if wrong:
         more = (f"and {len(wrong) - SHOWN} more",) if len(wrong) > SHOWN else ()
         hint = ""
-        if any("cannot be looked into" in text for text in wrong) or wrong[0].startswith("no "):
+        if any("cannot be looked into" in text for text in wrong):
+            hint = "processes are shown to their own `user`, and with capabilities to root alone"
+        elif wrong[0].startswith("no "):
             hint = "the `user` of [reload] must be whom the site's processes run as"
-        text = f"not every process of the site runs {name} {within}"
+        release = f"release {number}" if number else "what ran before the first deploy"
+        text = f"not every process of the site runs {release} {within}"
         return ProofFailed(text, context=(*wrong[:SHOWN], *more), hint=hint)
     if answer:
         return ProbeFailed(f"the site {answer} at {site.probe} {within}")
@@ -225,11 +259,13 @@ def shown(layout: Layout, manager: Site, number: int | None) -> list[dict[str, o
                 "kind": "",
                 "state": "running",
                 "detail": "",
+                "restarts": 0,
                 "pid": leader.pid,
                 "processes": len(tree),
                 "memory": sum(each.memory for each in tree),
                 "seconds": round(time.time() - tree[0].started) if tree else 0,
                 "serves": False,
+                "standby": 0,
                 "connections": 0,
                 "complaints": list(images.complaints(mine, wanted)),
             }

@@ -9,10 +9,10 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-from nonevent.agent import facts, ledger, lock, release, running, site, switch
+from nonevent.agent import facts, layers, ledger, lock, release, running, site, switch
 from nonevent.agent.command import run_command
 from nonevent.agent.health import probe_until_healthy, steady, watch
-from nonevent.agent.layers import clean_incoming, remove_tree
+from nonevent.agent.layers import remove_tree
 from nonevent.agent.modules import import_modules
 from nonevent.agent.process.base import Program
 from nonevent.agent.tools import agent_command
@@ -151,20 +151,20 @@ def _warn_of_own_files(host: Host) -> None:
 
 
 def foresee(host: Host, steps: tuple[Step, ...]) -> None:
-    """Refuse a plan whose port is another's, or that cannot switch, before anything is begun.
+    """Refuse a plan whose port is another's, or that could not switch, before anything is begun.
 
     A port that moves is taken after the switch, when there is no way back.
 
     Raises:
         PortTaken: with who holds it.
-        HostUnfit: `current` is a folder.
+        HostUnfit: see :func:`nonevent.agent.site.refuse_unfit`.
     """
     ours = facts.held_ports(host.layout, host.manager)
     for step in steps:
         if isinstance(step, HoldPort) and step.port not in ours:
             _refuse_taken_port(step)
         if isinstance(step, Switch):
-            site.refuse_folder(host.layout, step)
+            site.refuse_unfit(host, step)
 
 
 def _hold_port(host: Host, step: HoldPort) -> str:
@@ -270,7 +270,6 @@ def _remove(host: Host, step: Remove) -> str:
     """Each release in the ledger first: :func:`release.clean` removes what it calls removed."""
     layout = host.layout
     release.clean(layout)
-    clean_incoming(layout)
     for number in step.releases:
         own = release.own_files(layout, number)
         if own:
@@ -287,6 +286,10 @@ def _remove(host: Host, step: Remove) -> str:
                 log.unlink(missing_ok=True)
     orphans = facts.gather(layout, host.manager).orphans
     for name in orphans:
-        remove_tree(layout.root / name)
+        folder, _, word = name.partition("/")
+        if folder == "layers":
+            layers.remove(layout, word)
+        else:
+            remove_tree(layout.root / name)
     lock.lay_aside(layout)
     return f"{len(orphans)} removed" if orphans else ""

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 
 from nonevent.build.cache import publish
 from nonevent.build.stream import Stream
-from nonevent.build.zstd import compressing, decompressing
+from nonevent.build.zstd import compressing, decompressing, frame_sizes
 from nonevent.errors import ArtifactInvalid, FormatInvalid
 from nonevent.model import tar
 from nonevent.model.manifest import (
+    LARGEST_LIST,
     LAYERS,
+    Entry,
     File,
     Layer,
     LayerRef,
@@ -30,15 +32,14 @@ from nonevent.model.manifest import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
     from io import BufferedReader
     from pathlib import Path
+    from typing import IO
 
     from nonevent.build.zstd import Zstd
 
 LARGEST_MANIFEST = 4 << 20
-LARGEST_LIST = 64 << 20
-"""Bytes; a list has about 200 per file."""
 _CHUNK = 1 << 20
 
 
@@ -121,6 +122,61 @@ class Artifact:
             if ref.name == name:
                 return self._layer(number)
         return None
+
+    def text(self, name: str) -> bytes:
+        """The file list of a layer, not yet read."""
+        return self.lists[self._number(name)]
+
+    def packed(self, name: str) -> Iterator[bytes]:
+        """The members of a layer as they lie in the file, in a zstd frame of their own.
+
+        Whoever unpacks them sees whether they are what the list says.
+
+        Raises:
+            ArtifactInvalid: they have no frame of their own.
+        """
+        with self.path.open("rb") as file:
+            left = self._find(file, name)
+            while left and (data := file.read(min(left, _CHUNK))):
+                yield data
+                left -= len(data)
+
+    def members(self, name: str, numbers: Container[int] | None = None) -> Iterator[bytes]:
+        """The members of a layer as they stand in the tar: all, or the entries of those numbers.
+
+        Nothing is compared: whoever gets them sees whether they are what the list says.
+
+        Raises:
+            ArtifactInvalid: as for :meth:`packed` and :attr:`layers`.
+        """
+        layer = self._layer(self._number(name))
+        with self.path.open("rb") as file:
+            self._find(file, name)
+            with decompressing(file) as source:
+                stream, unseen = Stream(source, self.path.name), 0
+                for number, entry in enumerate(layer.entries):
+                    size = _member_size(f"{name}/{entry.path}", entry)
+                    if numbers is None or number in numbers:
+                        stream.skip(unseen)
+                        unseen = 0
+                        yield from stream.pieces(size)
+                    else:
+                        unseen += size
+
+    def _find(self, file: IO[bytes], name: str) -> int:
+        """Turn a file to where a layer's members begin; their packed size."""
+        sizes, number = frame_sizes(file), self._number(name)
+        if len(sizes) != len(self.lists) + 2:
+            raise ArtifactInvalid(
+                f"{self.path.name} was not packed by `nonevent build`",
+                hint="build the artifact again",
+            )
+        # In front of the layers there is a frame with the manifest and the lists.
+        file.seek(sum(sizes[: number + 1]))
+        return sizes[number + 1]
+
+    def _number(self, name: str) -> int:
+        return [ref.name for ref in self.manifest.layers].index(name)
 
     def _layer(self, number: int) -> Layer:
         ref = self.manifest.layers[number]
@@ -213,6 +269,14 @@ def _read_list(path: Path, stream: Stream, ref: LayerRef) -> bytes:
 
 def _invalid(path: Path, error: FormatInvalid) -> ArtifactInvalid:
     return ArtifactInvalid(f"{path.name}: {error.message}", context=error.context[:30])
+
+
+def _member_size(where: str, entry: Entry) -> int:
+    match entry:
+        case Link(target=target):
+            return tar.header_size(where, link=target)
+        case File(size=size):
+            return tar.header_size(where) + size + len(tar.padding(size))
 
 
 def _members(layer: Layer, stream: Stream) -> Iterator[tuple[File, BufferedReader]]:

@@ -46,11 +46,19 @@ class Stream:
 
     def exactly(self, size: int) -> bytes:
         """That many bytes."""
-        parts = []
+        return b"".join(self.pieces(size))
+
+    def pieces(self, size: int) -> Iterator[bytes]:
+        """That many bytes, one piece after the other."""
         while size:
-            parts.append(self.read(min(size, _CHUNK)))
-            size -= len(parts[-1])
-        return b"".join(parts)
+            piece = self.read(min(size, _CHUNK))
+            size -= len(piece)
+            yield piece
+
+    def skip(self, size: int) -> None:
+        """Pass over that many bytes."""
+        for _ in self.pieces(size):
+            pass
 
     def expect(self, path: str, header: bytes) -> None:
         """Read a header, which must be this one."""
@@ -127,5 +135,5 @@ class _Body(io.RawIOBase):
 
     def skip(self) -> None:
         """Pass over what is left."""
-        while self._left:
-            self._left -= len(self._stream.read(min(self._left, _CHUNK)))
+        self._stream.skip(self._left)
+        self._left = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,16 @@ else:
     from backports import zstd
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from typing import IO
 
 LEVEL = 3
+SMALL_LEVEL = 6
+"""For a few megabytes: 8 % less than level 3, at 50 MB per second and core; 9 gains 2 % more."""
+SMALL = 32 << 20
 WORKERS = 2
+_MAGIC = 0xFD2FB528
+_CHECKSUM = 4
 
 Zstd = zstd.ZstdFile
 ZstdError = zstd.ZstdError
@@ -31,6 +38,48 @@ def compressing(out: IO[bytes]) -> Zstd:
             zstd.CompressionParameter.nb_workers: WORKERS,
         },
     )
+
+
+def compressed(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """One frame of what has about ``size`` bytes, piece by piece."""
+    level = SMALL_LEVEL if size <= SMALL else LEVEL
+    options: dict[int, int] = {
+        zstd.CompressionParameter.compression_level: level,
+        zstd.CompressionParameter.nb_workers: WORKERS,
+    }
+    compressor = zstd.ZstdCompressor(options=options)
+    for chunk in chunks:
+        yield compressor.compress(chunk)
+    yield compressor.flush()
+
+
+def frame_sizes(file: IO[bytes]) -> tuple[int, ...]:
+    """The bytes of each frame of a file, from its headers alone; none where it is not zstd.
+
+    https://datatracker.ietf.org/doc/html/rfc8878#section-3.1.1
+    """
+    sizes = []
+    begin, end = file.tell(), file.seek(0, os.SEEK_END)
+    while begin < end:
+        file.seek(begin)
+        head = file.read(5)
+        if len(head) < 5 or int.from_bytes(head[:4], "little") != _MAGIC:
+            return ()
+        flags = head[4]
+        single = flags >> 5 & 1
+        place = begin + 5 + (1 - single) + (0, 1, 2, 4)[flags & 3] + (single, 2, 4, 8)[flags >> 6]
+        last = 0
+        while not last:
+            file.seek(place)
+            block = int.from_bytes(file.read(3), "little")
+            last, kind, size = block & 1, block >> 1 & 3, block >> 3
+            place += 3 + (1 if kind == 1 else size)
+            if place > end:
+                return ()
+        place += _CHECKSUM * (flags >> 2 & 1)
+        sizes.append(place - begin)
+        begin = place
+    return tuple(sizes) if begin == end else ()
 
 
 def decompressing(source: IO[bytes]) -> Zstd:

@@ -96,14 +96,24 @@ def check(command: Command, environment: str | None, keys: bool, as_user: str) -
     default=None,
     help="Build for this platform, from wheels alone (default: that of this machine).",
 )
+@click.option("--on", "host", default="", help="Build on this machine, over ssh.")
 @common
-def build(command: Command, ref: str, dirty: bool, into: Path | None, platform: str | None) -> None:
+def build(
+    command: Command,
+    ref: str,
+    dirty: bool,
+    into: Path | None,
+    platform: str | None,
+    host: str,
+) -> None:
     """Build an artifact from a commit: code, dependencies, assets, byte code.
 
     Prints the artifact's path and digest on standard output. REF is a commit, branch or tag.
     """
     project = command.project()
-    built = command.build(project, ref, dirty=dirty, output=into, platform=platform or "")
+    built = command.build(
+        project, ref, dirty=dirty, output=into, platform=platform or "", host=host
+    )
     manifest = built.manifest
     if built.reused:
         command.output.scope = "build"

@@ -89,8 +89,9 @@ class Command:
         dirty: bool,
         output: Path | None = None,
         platform: str = "",
+        host: str = "",
     ) -> Built:
-        """Build a commit, saying how it goes."""
+        """Build a commit, saying how it goes; on another machine where ``host`` names one."""
         from nonevent.build.build import Request, build
         from nonevent.deploy.project import cache_folder
 
@@ -104,7 +105,12 @@ class Command:
             platform=platform,
             environ=dict(os.environ),
         )
-        return build(request, self.narrator.build)
+        if not host:
+            return build(request, self.narrator.build)
+        from nonevent.deploy.elsewhere import build_on
+        from nonevent.transport.ssh import Ssh, ssh_program
+
+        return build_on(Ssh(host, Path(), ssh_program(os.environ)), request)
 
 
 def common(function: Callable[..., R]) -> Callable[..., R]:

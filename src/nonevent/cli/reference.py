@@ -70,7 +70,10 @@ EVENTS: dict[str, tuple[str, str]] = {
     ),
     "would-send": ("layer bytes", "`plan`: a layer that the host does not have"),
     "would": ("step", "`plan`: a step that would be taken"),
-    "sent": ("layer bytes seconds", "a layer was brought to the host"),
+    "sent": (
+        "layer bytes seconds",
+        "a layer was brought to the host; the bytes that went out for it",
+    ),
     "plan": ("release steps", "what the host is going to do"),
     "begun": ("step back", "a step began; `back` is true on the way back after a failure"),
     "done": (

@@ -6,11 +6,11 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from nonevent.deploy.shipping import ship
 from nonevent.model.ledger import History, fold, read_line
 from nonevent.model.manifest import Manifest, manifest_from
 from nonevent.model.parse import Table, parse
 from nonevent.model.plan import Gate, Step, read_step
-from nonevent.model.protocol import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -81,31 +81,13 @@ class Session:
         return parse("the answer to fit", result, lambda table: table.texts("missing"))
 
     def send(self, artifact: Artifact, name: str) -> int:
-        """Send one layer of an artifact; returns how many bytes of files that were.
+        """Send what the host lacks of a layer; returns the bytes that went out for it.
 
         Raises:
             ArtifactInvalid: found out here or on the host.
             DiskFull: the host has no room.
         """
-        ref, layer = artifact.manifest.layer(name), artifact.layer(name)
-        assert ref  # noqa: S101  (the name comes from the manifest)
-        assert layer  # noqa: S101  (and so it does here)
-        raw = {"name": ref.name, "digest": ref.digest, "files": ref.files, "size": ref.size}
-        channel = self.connection.channel
-        channel.send({"request": "receive", "layer": raw}, layer.encoded())
-        # Small files share a frame.
-        waiting = bytearray()
-        for _, _, stream in artifact.contents((name,)):
-            while data := stream.read(CHUNK):
-                waiting += data
-                if len(waiting) >= CHUNK:
-                    channel.send({"request": "data"}, bytes(waiting))
-                    waiting.clear()
-        if waiting:
-            channel.send({"request": "data"}, bytes(waiting))
-        channel.send({"request": "data"})
-        self.connection.answer(on_event=self.on_event)
-        return ref.size
+        return ship(self.connection, artifact, name, self.on_event)
 
     def apply(
         self, want: Want, *, arrive: Callable[[Gate], bool] = lambda _: True

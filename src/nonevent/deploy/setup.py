@@ -275,7 +275,10 @@ def _lines(wanted: Setup) -> list[str]:  # noqa: C901  (a table)
 
 def _let_in(user: str, lines: tuple[str, ...]) -> Iterator[str]:
     """What adds lines to a user's keys, as that user."""
-    file = "~/.ssh/authorized_keys"
+    file = "authorized_keys"
     for line in map(shlex.quote, lines):
-        script = f"mkdir -p -m 700 ~/.ssh; grep -qxsF {line} {file} || echo {line} >>{file}"
+        script = (
+            f"umask 077; mkdir -p ~/.ssh; cd ~/.ssh; touch {file}; if ! grep -qxF {line} {file}; "
+            f"then {{ cat {file}; echo {line}; }} >{file}.new; mv -f {file}.new {file}; fi"
+        )
         yield shlex.join(("su", user, "-s", "/bin/sh", "-c", script))

@@ -123,6 +123,10 @@ class Layout:
         """The folder of one layer, by :attr:`nonevent.model.manifest.LayerRef.id`."""
         return self.layers / layer_id
 
+    def layer_list(self, layer_id: str) -> Path:
+        """The file list of a layer, beside its folder: what a later one is compared with."""
+        return self.layers / f"{layer_id}.json"
+
     def socket(self, instance: str) -> Path:
         """The socket that one instance of a web service listens on."""
         return self.run / f"{instance}.sock"

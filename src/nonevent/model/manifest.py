@@ -8,6 +8,7 @@ needs only the few hundred bytes that name it.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from nonevent.model.parse import canonical, parse_json
 from nonevent.model.service import NAME, NAME_IN_WORDS, VARIABLE, Kind, Service, read_service
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nonevent.model.parse import Table
 
 FORMAT = 1
@@ -26,6 +29,11 @@ PLATFORMS = ("linux-x86_64", "linux-aarch64")
 CPUS = ("x86-64-v2", "x86-64-v3", "x86-64-v4")
 DIGEST = r"[0-9a-f]{64}"
 FILE_MODES = (0o644, 0o755)
+LONGEST = 4000
+"""Letters of a path; Linux allows 4096 bytes for the whole of one."""
+LARGEST_LIST = 64 << 20
+"""Bytes; a list has about 200 per file."""
+_DIGEST = re.compile(DIGEST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,12 +301,29 @@ def _check_format(table: Table) -> None:
 
 
 def read_layer(text: str | bytes) -> Layer:
-    """The file list in JSON text. Nothing in it is believed: see :func:`_check_paths`.
+    """The file list in JSON text. Nothing in it is believed: see :func:`_wrong_paths`.
 
     Raises:
         FormatInvalid: with every entry that is wrong.
     """
-    return parse_json("the file list of a layer", text, _layer)
+    return _plain_layer(text) or parse_json("the file list of a layer", text, _layer)
+
+
+def _plain_layer(text: str | bytes) -> Layer | None:
+    """The layer where the list is in order, else None: a list may have 100,000 rows."""
+    try:
+        raw = json.loads(text, object_hook=lambda row: _plain_entry(row) or row)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(raw, dict) or raw.keys() != {"format", "name", "files"}:
+        return None
+    name, rows = raw["name"], raw["files"]
+    if raw["format"] is True or raw["format"] != FORMAT or name not in LAYERS:
+        return None
+    if not isinstance(rows, list) or not all(isinstance(row, File | Link) for row in rows):
+        return None
+    entries = tuple(rows)
+    return None if any(_wrong_paths(entries)) else Layer(name=name, entries=entries)
 
 
 def _layer(table: Table) -> Layer:
@@ -307,8 +332,23 @@ def _layer(table: Table) -> Layer:
     rows = list(table.tables("files", required=True))
     entries = tuple(_entry(row) for row in rows)
     table.done()
-    _check_paths(rows, entries)
+    for number, key, expected in _wrong_paths(entries):
+        rows[number].problem(key, expected=expected)
     return Layer(name=name, entries=entries)
+
+
+def _plain_entry(row: dict[str, object]) -> Entry | None:
+    if not isinstance(path := row.get("path"), str):
+        return None
+    if len(row) == 2 and isinstance(target := row.get("link"), str):
+        return Link(path=path, target=target)
+    mode, size, digest = row.get("mode"), row.get("size"), row.get("sha256")
+    # Not isinstance(): true and false are whole numbers too.
+    if len(row) != 4 or type(mode) is not int or type(size) is not int or mode not in FILE_MODES:
+        return None
+    if not 0 <= size <= 2**63 or not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        return None
+    return File(path=path, mode=mode, size=size, digest=digest)
 
 
 def _entry(table: Table) -> Entry:
@@ -330,37 +370,45 @@ def _entry(table: Table) -> Entry:
     return entry
 
 
-def _check_paths(rows: list[Table], entries: tuple[Entry, ...]) -> None:
-    """Refuse every path that could lead out of the layer, and every list out of order.
+def _wrong_paths(entries: tuple[Entry, ...]) -> Iterator[tuple[int, str, str]]:
+    """The number of each wrong entry, the key, and what was expected there.
 
-    An entry below another entry is refused too: it would be written through a link.
+    An entry below another entry is wrong too: it would be written through a link.
     """
     taken = {entry.path for entry in entries}
+    folders: set[str] = set()
     before = ""
-    for row, entry in zip(rows, entries, strict=True):
+    for number, entry in enumerate(entries):
         path = entry.path
-        if not is_inside(path):
-            row.problem("path", expected="a relative path that stays within the layer")
+        folder, _, name = path.rpartition("/")
+        # What was seen of a folder need not be seen again for each of its files.
+        if not (_is_part(name) and len(path) <= LONGEST if folder in folders else is_inside(path)):
+            yield number, "path", "a relative path that stays within the layer"
             continue
         if path <= before:
-            row.problem("path", expected=f"a path that sorts after {before!r}")
+            yield number, "path", f"a path that sorts after {before!r}"
         before = path
-        parts = path.split("/")
-        if any("/".join(parts[:depth]) in taken for depth in range(1, len(parts))):
-            row.problem("path", expected="a path that is not below a file or link")
+        if folder not in folders:
+            parts = folder.split("/")
+            if any("/".join(parts[:depth]) in taken for depth in range(1, len(parts) + 1)):
+                yield number, "path", "a path that is not below a file or link"
+            else:
+                folders.add(folder)
         if isinstance(entry, Link) and not link_is_inside(path, entry.target):
-            row.problem("link", expected="a relative target that stays within the layer")
+            yield number, "link", "a relative target that stays within the layer"
 
 
 def is_inside(path: str) -> bool:
     """Whether a path is relative, plain and without ``.``, ``..`` or empty parts."""
-    return len(path) <= 4000 and all(
-        part not in {"", ".", ".."} and _is_name(part) for part in path.split("/")
-    )
+    return len(path) <= LONGEST and all(map(_is_part, path.split("/")))
 
 
-def _is_name(part: str) -> bool:
+def _is_part(part: str) -> bool:
     """Whether a file can be called so: no control characters, UTF-8, at most 255 bytes."""
+    if part in {"", ".", ".."}:
+        return False
+    if part.isascii() and part.isprintable():
+        return len(part) <= 255
     if any(ord(letter) < 32 or ord(letter) == 127 for letter in part):
         return False
     try:
@@ -377,8 +425,4 @@ def link_is_inside(path: str, target: str) -> bool:
     """
     parts = target.split("/")
     climbs = next((n for n, part in enumerate(parts) if part != ".."), len(parts))
-    return (
-        climbs <= path.count("/")
-        and climbs < len(parts)
-        and all(part not in {"", ".", ".."} and _is_name(part) for part in parts[climbs:])
-    )
+    return climbs <= path.count("/") and climbs < len(parts) and all(map(_is_part, parts[climbs:]))

@@ -162,6 +162,14 @@ class Table:
         """A list of texts, or None where the key is missing or null."""
         return None if self.take(key) is None else self.texts(key)
 
+    def numbers(self, key: str, *, below: int) -> tuple[int, ...]:
+        """A list of whole numbers from 0, below a bound."""
+        values: list[object] = self._get(key, (list,), None, [])
+        found = tuple(value for value in values if type(value) is int and 0 <= value < below)
+        if len(found) < len(values):
+            self.problem(key, expected=f"whole numbers, 0 to {below - 1}")
+        return found
+
     def table(self, key: str, *, required: bool = False) -> Table:
         """A table below this one; an empty one where it may be missing."""
         raw: dict[str, object] = self._get(key, (dict,), None if required else {}, {})

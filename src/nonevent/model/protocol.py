@@ -23,7 +23,8 @@ MOST_HEADER = 4 * 2**20
 """Bytes; a longer header is not ours."""
 MOST_BODY = 64 * 2**20
 """Bytes; more travels in several frames."""
-CHUNK = 2**20
+CHUNK = 2**18
+"""Bytes of a body where much is sent: what is on its way is held in memory at both ends."""
 _LENGTH = struct.Struct(">I")
 
 
@@ -41,6 +42,8 @@ class Channel:
 
     reader: IO[bytes]
     writer: IO[bytes]
+    sent: int = 0
+    """Bytes that were sent so far."""
     _sending: threading.Lock = field(default_factory=threading.Lock)
 
     def send(self, header: dict[str, object], body: bytes | memoryview = b"") -> None:
@@ -58,6 +61,7 @@ class Channel:
                 if body:
                     self.writer.write(body)
                 self.writer.flush()
+                self.sent += _LENGTH.size + len(encoded) + len(body)
         except (OSError, ValueError) as error:
             raise ProtocolBroken("the other side closed the connection") from error
 

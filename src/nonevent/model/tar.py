@@ -38,6 +38,12 @@ def header(path: str, *, mode: int = 0o644, size: int = 0, link: str = "") -> by
     return b"".join(parts)
 
 
+def header_size(path: str, *, link: str = "") -> int:
+    """The bytes of :func:`header`."""
+    names = (len(name.encode()) for name in (path, link))
+    return BLOCK + sum(BLOCK + size + 1 + -(size + 1) % BLOCK for size in names if size > 100)
+
+
 def padding(size: int) -> bytes:
     """What follows a body of ``size`` bytes to fill its last block."""
     return bytes(-size % BLOCK)

@@ -45,6 +45,8 @@ class Connection:
     """Ends the conversation, waits for the agent; returns what it said on standard error."""
     abandon: Callable[[], None]
     """Ends the conversation and waits for nothing; the agent goes back or finishes alone."""
+    near: bool = False
+    """Whether no network lies between: compressing would only cost time."""
     abandoned: bool = False
     cancelled: bool = False
     """Whether the agent was told to stop."""

@@ -30,7 +30,9 @@ class Local:
 
     def connect(self, by: str) -> Connection:
         """Start the agent; a Ctrl-C in this terminal does not reach it."""
-        return converse((*self._agent(), "serve", "--root", str(self.root)), by)
+        connection = converse((*self._agent(), "serve", "--root", str(self.root)), by)
+        connection.near = True
+        return connection
 
     def attach(self, arguments: tuple[str, ...]) -> int:
         """Run one command of the agent in this terminal."""

@@ -130,6 +130,15 @@ class Ssh:
         script = self._script(words, is_asked=True)
         return converse((*self._ssh(), "-T", self.host, script), by, prepare=self._bring)
 
+    def start(self, script: str) -> tuple[str, ...]:
+        """What runs a script of sh on the host, which is reached with this.
+
+        Raises:
+            TransportFailed: with what ssh said.
+        """
+        self._reach()
+        return (*self._ssh(), "-T", self.host, script)
+
     def _reach(self) -> None:
         """Open the master connection, in this terminal: ssh may have to ask for something.
 
