@@ -43,7 +43,7 @@ _EVENTS_INTRODUCTION = """
 With `--json` every line on standard output is one JSON object with the key `event`, and nothing is
 narrated. An event may get more keys in later versions; names and keys do not change their meaning.
 Sizes are in bytes, durations in seconds, times in UTC as ISO 8601. What comes
-from one of several hosts has that host's name under `host`. `run` and `shell` say what their command
+from one of several hosts has its name under `host`. `run` and `shell` say what their command
 says.
 
 | event | keys | what it says |
@@ -89,7 +89,10 @@ EVENTS: dict[str, tuple[str, str]] = {
     "stopped": ("", "the last event of `stop`"),
     "pruned": ("changed", "the last event of `prune`"),
     "status": (
-        "root release running previous front instances timers busy locked interrupted disk load",
+        (
+            "root release running previous front instances timers busy locked interrupted disk load "
+            "processors"
+        ),
         "all that `status` shows",
     ),
     "drift": ("", "`status`: hosts do not run the same; a key for each, with what it serves"),
