@@ -43,6 +43,20 @@ CERTIFICATE = """
 certificate = "/etc/ssl/shop.pem"
 certificate_key = "/etc/ssl/shop.key"
 """
+POOLING = """# By hand.
+upstream own {
+    server unix:/srv/shop/run/front.sock;
+    keepalive 8;
+}
+server {
+    listen 8080;
+    location / {
+        proxy_pass http://own;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+    }
+}
+"""
 PROXIES = ("nginx", "caddy", "haproxy", "socket-proxyd")
 WITH_SITE = PROXIES[:3]
 WITH_FILES = PROXIES[:2]
@@ -237,6 +251,22 @@ def connections(host: Host) -> int:
     """How many connections the app has, as the host's kernel counts them."""
     lines = host.read("/proc/net/unix").splitlines()
     return sum("/srv/shop/run/web-" in line and line.split()[5] == "03" for line in lines)
+
+
+@pytest.mark.parametrize("proxy", ["nginx"], indirect=True)
+def test_a_site_that_pools_is_found(
+    bed: Bed, hosts: dict[str, Host], shop: Sandbox, proxy: str
+) -> None:
+    """A hand-written site that keeps connections is named by `check`, and by the deploy."""
+    host = hosts[proxy]
+    host.put("/etc/nginx/conf.d/own.conf", POOLING)
+    host.run(("systemctl", "reload", "nginx"))
+    assert get(bed, host, port=8080)
+    assert connections(host) == 1
+    said = "/etc/nginx/conf.d/own.conf:2 keeps connections"
+    refused = shop.type("check", proxy).must(1)
+    assert f"{said} open  -> write `proxy_pass http://unix:/srv/shop/run/" in refused.stdout
+    assert f"{said} to a release open; write `proxy_pass" in deploy(shop, proxy, "five")
 
 
 def certify(host: Host, folder: Path) -> None:

@@ -34,10 +34,11 @@ def look(name: str) -> dict[str, object]:
         user = _setting(HAPROXY, "user") or "root"
         root = _setting(HAPROXY, "chroot")
         taken = bool(re.search(r"^\s*bind\s+(\S*[:,])?(80|443)\b", _text(HAPROXY), re.MULTILINE))
-    return {"version": _version(name), "user": user, "root": root.rstrip("/"), "taken": taken}
+    return {"version": version(name), "user": user, "root": root.rstrip("/"), "taken": taken}
 
 
-def _version(name: str) -> str:
+def version(name: str) -> str:
+    """The version of a proxy that is installed here, else nothing."""
     if name not in _VERSIONS:
         return ""
     program, word = _VERSIONS[name]

@@ -10,9 +10,10 @@ import shutil
 import sys
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
-from nonevent.agent import proxies
+from nonevent.agent import pooling, proxies
 from nonevent.agent.process import supervisor
 from nonevent.agent.proxies import first_line
 from nonevent.model.layout import Layout
@@ -33,6 +34,7 @@ def survey(app: str, root: str, proxy: str) -> dict[str, object]:
         "embedded": bool(supervisor.pid_of(Layout(Path(root)))),
         "sudo": bool(shutil.which("sudo")),
         "proxy": proxies.look(proxy),
+        "pools": [asdict(each) for each in pooling.pools(Layout(Path(root)))],
         "free": _free(root),
         "clock": time.time(),
         "record": record(app),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nonevent.agent.pooling import Pool
 from nonevent.errors import HostUnfit, NoneventError, UsageError
 from nonevent.model.parse import Table, parse
 from nonevent.model.service import Kind
@@ -70,6 +71,8 @@ class Survey:
     """Whether the embedded process manager runs this app there."""
     sudo: bool
     proxy: Proxy
+    pools: tuple[Pool, ...]
+    """What keeps connections to the app open, and must not."""
     free: int
     clock: float
     digest: str
@@ -125,6 +128,7 @@ def _survey(table: Table) -> Survey:
         embedded=table.flag("embedded"),
         sudo=table.flag("sudo"),
         proxy=_proxy(table.table("proxy", required=True)),
+        pools=tuple(_pool(each) for each in table.tables("pools", required=True)),
         free=table.number("free"),
         clock=table.real("clock"),
         digest=record.text("digest", "") if record else "",
@@ -138,6 +142,10 @@ def _proxy(table: Table) -> Proxy:
         root=table.text("root"),
         taken=table.flag("taken"),
     )
+
+
+def _pool(table: Table) -> Pool:
+    return Pool(file=table.text("file"), line=table.number("line"), mend=table.text("mend"))
 
 
 def decided(task: Task, host: Ssh, seen: Survey) -> Setup:
