@@ -210,8 +210,8 @@ def test_what_is_in_flight_ends_on_its_release(
 
 @pytest.mark.parametrize("proxy", WITH_FILES, indirect=True)
 def test_files_come_from_the_releases(bed: Bed, hosts: dict[str, Host], proxy: str) -> None:
-    """The proxy serves static files of this release and the one before, and nothing else."""
-    for name in ("three", "one"):
+    """The proxy serves static files of this release and those before, and nothing else."""
+    for name in ("three", "one", "two"):
         assert get(bed, hosts[proxy], f"/static/{name}.txt") == f"b'{name}'"
     for path in ("/static/../app/shop.py", "/static/%2e%2e/app/shop.py", "/static/nowhere.txt"):
         with closing(bed.connect(hosts[proxy], 80)) as connection:

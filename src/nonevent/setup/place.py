@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nonevent.model.layout import KEPT
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
@@ -50,6 +52,14 @@ class Place:
     def door(self) -> str:
         """The socket link that leads to the release that serves."""
         return f"{self.root}/run/front.sock"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The folders below the root to look for a static file in, one after the other.
+
+        A page that is still open asks for the files that it came with.
+        """
+        return ("current", "previous", *(f"kept/{number}" for number in range(KEPT)))
 
     @property
     def tls(self) -> bool:

@@ -56,7 +56,7 @@ _STATIC = """
 		# A page that is still open asks for the files it came with.
 		file {{
 			root {root}
-			try_files /current{{path}} /previous{{path}}
+			try_files {files}
 		}}
 	}}
 	handle @static {{
@@ -85,12 +85,13 @@ def site(place: Place) -> str:
     secured = [each for each in place.domains if _is_secured(place, each)]
     plain = [f"http://{each}" for each in place.domains if each not in secured]
     redirect = _REDIRECT.format(addresses=", ".join(f"http://{each}" for each in secured))
+    files = " ".join(f"/{each}{{path}}" for each in place.files)
     return _SITE.format(
         environment=place.environment,
         own=f"/etc/caddy/nonevent/{place.app}",
         addresses=", ".join((*secured, *plain)),
         tls=f"\ttls {place.certificate} {place.key}\n" if place.tls else "",
-        static=_STATIC.format(root=place.root) if place.static else "",
+        static=_STATIC.format(root=place.root, files=files) if place.static else "",
         door=place.door,
         redirect=redirect if secured else "",
     )

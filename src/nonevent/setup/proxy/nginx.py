@@ -82,14 +82,10 @@ _ACME = """
 
 _STATIC = """
     location /static/ {{
-        root {root}/current;
+        root {root};
         expires 1h;
         # A page that is still open asks for the files it came with.
-        try_files $uri @before;
-    }}
-    location @before {{
-        root {root}/previous;
-        expires 1h;
+        try_files {files} =404;
     }}
 """
 
@@ -109,6 +105,7 @@ def site(place: Place) -> str:
     domains = " ".join(place.domains)
     tls = _TLS.format(certificate=place.certificate, key=place.key)
     redirect = _REDIRECT.format(listen=_PLAIN, domains=domains, acme=_ACME)
+    files = " ".join(f"/{each}$uri" for each in place.files)
     return _SITE.format(
         environment=place.environment,
         own=f"/etc/nginx/nonevent/{place.app}",
@@ -117,6 +114,6 @@ def site(place: Place) -> str:
         listen=tls if place.tls else _PLAIN,
         domains=domains,
         acme="" if place.tls else _ACME,
-        static=_STATIC.format(root=place.root) if place.static else "",
+        static=_STATIC.format(root=place.root, files=files) if place.static else "",
         door=place.door,
     )
