@@ -93,7 +93,8 @@ def test_what_setup_writes_keeps_none() -> None:
     """The sites that `setup` writes are not found to pool, by the newest nginx neither."""
     place = Place(app="shop", environment="production", root="/srv/shop", deployer="deploy",
                   python="/usr/bin/python3", proxy="nginx", proxy_user="www-data",
-                  domains=("shop.example.com",), static=True, web="web")  # fmt: skip
+                  domains=("shop.example.com",), static=True, web="web", keys=(),
+                  agent="")  # fmt: skip
     assert not list(in_nginx(nginx.site(place), SOCKETS, "1.30.0"))
     assert not list(in_caddy(caddy.site(place), SOCKETS))
     assert not list(in_haproxy(haproxy.site(place, SOCKETS[1]), SOCKETS))
