@@ -158,6 +158,8 @@ def test_deploys_behind_nginx_lose_nothing(bed: Bed, app1: Host, shop: Sandbox) 
     shop.says("version one")
     shop.type("deploy", "production").must(0)
     assert get(bed, app1) == r"b'version one\n'"
+    # It was not there at boot, so that this deploy has started it.
+    app1.run(("systemctl", "is-active", "shop.nonevent_keeper.service"))
     with load(bed, app1) as report:
         shop.says("version two")
         shop.type("deploy", "production").must(0)

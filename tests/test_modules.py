@@ -94,6 +94,17 @@ def test_a_module_that_cannot_be_imported_stops_the_deploy(
     assert host.processes() == {}
 
 
+def test_importing_for_a_service_on_a_port_leaves_no_relay(host: TinyHost) -> None:
+    """What passes connections on to a service's port belongs to the service, not to the import."""
+    web = replace(SERVICES[0], command="python web.py work.jobs:run {port}")
+    bad = parcel("bad", services=(web,), files={**GOOD, "work/jobs.py": "import nowhere"})
+    host.layout.run.mkdir(parents=True)
+    with pytest.raises(ImportFailed) as failed:
+        host.deploy(bad)
+    assert "No module named 'nowhere'" in "\n".join(failed.value.context)
+    assert host.own_processes() == ()
+
+
 def test_a_module_is_found_where_the_command_looks(host: TinyHost) -> None:
     """A folder that the command names is searched, and the service's own variables are set."""
     worker = Service(

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -19,18 +19,30 @@ from nonevent.agent import setup as acting
 from nonevent.agent import units as helper
 from nonevent.agent.process.systemd import lacks, name_of
 from nonevent.config.directives import DIRECTIVES
+from nonevent.config.read import PROXIES as NAMES
 from nonevent.config.read import read_app
+from nonevent.deploy.setup import emit
 from nonevent.errors import HostUnfit, UsageError
 from nonevent.model.service import NAME, Kind, Service
-from nonevent.model.setup import Account, After, Enabled, File, Folder, Keys, Setup, read_setup
+from nonevent.model.setup import (
+    Account,
+    After,
+    Enabled,
+    File,
+    Folder,
+    Keys,
+    Line,
+    Link,
+    Setup,
+    State,
+    read_setup,
+)
 from nonevent.setup.calendar import calendars, trigger
 from nonevent.setup.keys import DOOR
 from nonevent.setup.place import Place
+from nonevent.setup.proxy import PROXIES
 from nonevent.setup.states import setup
 from nonevent.setup.units import units
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SMALL = """
     app = "shop"
@@ -89,10 +101,74 @@ def test_what_systemd_cannot_say_is_refused() -> None:
     assert trigger("every 10m") == "OnActiveSec=600s\nOnUnitActiveSec=600s"
 
 
-def test_a_set_up_survives_the_way_to_the_host() -> None:
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_a_set_up_survives_the_way_to_the_host(proxy: str) -> None:
     """What the client decides and what the host reads are the same value."""
-    decided = setup(replace(PLACE, keys=(CI,)), APP)
+    place = replace(PLACE, proxy=proxy, port=8000, certificate="/etc/x.pem", key="/etc/x.key",
+                    keys=(CI,))  # fmt: skip
+    decided = setup(place, APP)
     assert read_setup(json.loads(json.dumps(decided.as_dict()))) == decided
+
+
+def test_every_proxy_of_the_configuration_can_be_set_up() -> None:
+    """What the configuration may name is what there is."""
+    assert tuple(PROXIES) == NAMES
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_every_set_up_can_be_written_down(proxy: str, tmp_path: Path) -> None:
+    """The script has the commands for every kind of state, and is one that a shell can read."""
+    place = replace(PLACE, proxy=proxy, port=8000, certificate="/etc/x.pem", key="/etc/x.key")
+    decided = setup(place, APP)
+    script, *_ = emit(decided, tmp_path / "out")
+    text = script.read_text()
+    subprocess.run(("sh", "-n", str(script)), check=True, timeout=30)
+    for state in decided.states:
+        assert getattr(state, "path", "") in text
+        assert getattr(state, "unit", "") in text
+
+
+def texts(place: Place) -> dict[str, str]:
+    """The files of a set-up, by path."""
+    return {each.path: each.text for each in setup(place, APP).states if isinstance(each, File)}
+
+
+@pytest.mark.parametrize(
+    ("domain", "certificate", "first"),
+    [
+        ("shop.example.com", "", "shop.example.com {"),
+        ("*.example.com", "", "*.example.com {"),
+        ("shop.example.com", "none", "http://shop.example.com {"),
+        ("web1", "", "http://web1 {"),
+        ("10.0.0.1", "", "http://10.0.0.1 {"),
+        ("shop.test", "", "http://shop.test {"),
+        ("10.0.0.1", "/etc/x.pem", "10.0.0.1 {"),
+    ],
+)
+def test_caddy_serves_public_names_with_tls(domain: str, certificate: str, first: str) -> None:
+    """Names that no public certificate can be had for are served plain, unless one is given."""
+    place = replace(PLACE, proxy="caddy", domains=(domain,), certificate=certificate, key="/k")
+    site = texts(place)["/etc/caddy/Caddyfile.d/shop.caddyfile"]
+    assert first in [line for line in site.splitlines() if not line.startswith(("#", "\t"))]
+    assert ("redir https://" in site) is not first.startswith("http://")
+    assert "keepalive off" in site
+
+
+def test_haproxy_leads_names_to_backends_that_are_called_so() -> None:
+    """Frontends are shared by apps and stay; a name and a wildcard are backends of this app."""
+    place = replace(PLACE, proxy="haproxy", proxy_root="/var/lib/haproxy",
+                    domains=("Shop.example.com", "*.example.com"))  # fmt: skip
+    files = texts(place)
+    backends = files["/etc/haproxy/nonevent/shop.cfg"]
+    assert "backend shop.example.com from nonevent" in backends
+    assert "backend _.example.com from nonevent" in backends
+    assert "server release unix@/run/nonevent/shop.sock" in backends
+    socket = files["/etc/systemd/system/shop.nonevent_proxy.socket"]
+    assert "ListenStream=/var/lib/haproxy/run/nonevent/shop.sock" in socket
+    recorded = json.loads(files["/etc/nonevent/shop.json"])["files"]
+    assert "/etc/haproxy/nonevent/shop.cfg" in recorded
+    assert "/etc/haproxy/nonevent/00-http.cfg" in files
+    assert "/etc/haproxy/nonevent/00-http.cfg" not in recorded
 
 
 def test_a_set_up_has_all_that_a_service_needs() -> None:
@@ -249,6 +325,50 @@ def test_somebody_elses_user_is_not_taken() -> None:
     """An app that is called as a user of the system is refused."""
     with pytest.raises(HostUnfit):
         acting.difference(Account(name="root", comment="nonevent app root"))
+
+
+def carried_out(*states: State, after: After | None = None) -> int:
+    """Make a set-up of these states true; how many were not."""
+    record = Path("/nonexistent")
+    for each in states:
+        assert isinstance(each, File | Line | Link)
+        record = Path(each.path).with_name("record")
+    last = File(path=str(record), text="{}")
+    wanted = Setup(app="t", states=(*states, last), afters=(after,) if after else ())
+    return acting.carry_out(wanted, lambda *_: None, check=False)
+
+
+def test_a_line_is_added_once(tmp_path: Path) -> None:
+    """A line comes to a file of somebody else's once, and the rest and its mode stay."""
+    file = tmp_path / "Caddyfile"
+    file.write_text(":80 {\n}")
+    file.chmod(0o640)
+    line = Line(path=str(file), text="import x/*")
+    assert carried_out(line) == 1
+    assert carried_out(line) == 0
+    assert file.read_text() == ":80 {\n}\nimport x/*\n"
+    assert file.stat().st_mode & 0o777 == 0o640
+    with pytest.raises(HostUnfit):
+        carried_out(Line(path=str(tmp_path / "nowhere"), text="x"))
+
+
+def test_a_line_that_is_refused_is_taken_back(tmp_path: Path) -> None:
+    """Where the test fails, the file of somebody else is as it was."""
+    file = tmp_path / "Caddyfile"
+    file.write_text("before\n")
+    line = Line(path=str(file), text="import x/*", after="proxy")
+    with pytest.raises(HostUnfit):
+        carried_out(line, after=After(name="proxy", test=("false",), run=("true",)))
+    assert file.read_text() == "before\n"
+
+
+def test_a_link_leads_where_it_is_to(tmp_path: Path) -> None:
+    """A link is made, with its folder, and led elsewhere where that is wanted."""
+    path = tmp_path / "tls/shop.pem"
+    for to in ("/etc/one.pem", "/etc/two.pem"):
+        assert carried_out(Link(path=str(path), to=to)) == 1
+        assert carried_out(Link(path=str(path), to=to)) == 0
+        assert os.readlink(path) == to
 
 
 def test_a_test_that_fails_puts_files_back(tmp_path: Path) -> None:

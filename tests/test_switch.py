@@ -11,7 +11,7 @@ from nonevent.agent import switch
 from nonevent.agent.process import supervisor
 from nonevent.errors import HostUnfit
 from nonevent.model.instance import InstanceId
-from nonevent.model.layout import SUN_PATH, Layout
+from nonevent.model.layout import KEPT, SUN_PATH, Layout
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,6 +46,14 @@ def test_current_and_previous_follow_each_other(layout: Layout) -> None:
     assert os.readlink(layout.previous) == "releases/1"
     switch.point_current(layout, None)
     assert not layout.current.is_symlink()
+
+
+def test_the_last_releases_stay_reachable(layout: Layout) -> None:
+    """As many as there are links, and the oldest makes room for the newest."""
+    for number in (*range(1, KEPT + 3), KEPT + 2):
+        switch.point_kept(layout, number)
+    found = {(each.parent / os.readlink(each)).name for each in (layout.root / "kept").iterdir()}
+    assert found == {str(number) for number in range(3, KEPT + 3)}
 
 
 def test_sockets_of_a_deep_folder_lie_in_a_short_one(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from . import http2
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -30,12 +32,28 @@ def get(bed: Bed, host: Host, path: str = "/", *, port: int = 80, name: str = ""
 
 
 @contextmanager
-def load(bed: Bed, host: Host, *, mix: str, port: int = 80) -> Iterator[dict[str, Any]]:
+def load(
+    bed: Bed, host: Host, *, mix: str, port: int = 80, mode: str = "mixed"
+) -> Iterator[dict[str, Any]]:
     """Forty requests a second for the length of a block; filled with the report at its end."""
     url = f"http://{host.address}:{port}"
-    argv = (sys.executable, "-m", "nonevent.testing.load", url, "--rate", "40", "--mix", mix)
+    argv = ("-m", "nonevent.testing.load", url, "--rate", "40", "--mix", mix, "--mode", mode)
+    with _reporting((*bed.entry, sys.executable, *argv, "--json")) as report:
+        yield report
+
+
+@contextmanager
+def load_http2(bed: Bed, host: Host) -> Iterator[dict[str, Any]]:
+    """The same over HTTP/2, on port 443."""
+    with _reporting((*bed.entry, sys.executable, http2.__file__, host.address)) as report:
+        yield report
+
+
+@contextmanager
+def _reporting(argv: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """A program that says a line when it begins, and its report as the last one."""
     report: dict[str, Any] = {}
-    child = subprocess.Popen((*bed.entry, *argv, "--json"), stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout
         child.stdout.readline()

@@ -197,13 +197,15 @@ def execute(layout: Layout, launch: Launch) -> NoReturn:
     if staged is None:
         raise ReleaseUnknown(f"release {launch.release} is not on this host")
     service = staged.manifest.service(launch.service)
-    if service and service.listens_on_port and not launch.port:
+    # Another command in a service's environment is not what listens.
+    is_service = bool(launch.service) and not launch.argv
+    if service and is_service and service.listens_on_port and not launch.port:
         launch = replace(launch, port=free_port())
         _relay_beside(layout, launch)
     argv = command(layout, staged, launch)
     values = environment(layout, staged, launch, base=os.environ)
     os.chdir(layout.release(staged.number) / "app")
-    if launch.service and not launch.port:
+    if is_service and not launch.port:
         # What a predecessor left that was killed: not every server takes it away.
         _clear(layout.socket(launch.name))
     try:

@@ -8,7 +8,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from nonevent.agent import facts, kernel, ledger, release, switch
+from nonevent.agent import facts, kernel, ledger, pooling, release, switch
 from nonevent.agent.host import Host, signal_number
 from nonevent.agent.launch import free_port
 from nonevent.agent.process.base import Program
@@ -116,11 +116,12 @@ def drain(host: Host, instance: InstanceId) -> str:
             return "left to the host, which goes on waiting"
         host.pause()
     halt(host, instance)
+    said = [str(pool) for pool in pooling.pools(host.layout)]
     if open_connections == 1:
-        return f"a connection was still open after {limit:g} s"
-    if open_connections:
-        return f"{open_connections} connections were still open after {limit:g} s"
-    return ""
+        said.insert(0, f"a connection was still open after {limit:g} s")
+    elif open_connections:
+        said.insert(0, f"{open_connections} connections were still open after {limit:g} s")
+    return "; ".join(said)
 
 
 def _ask_to_stop(host: Host, instance: InstanceId) -> None:

@@ -227,7 +227,8 @@ def _ref(table: Table) -> LayerRef:
 
 
 def _survey(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
-    return survey.survey(table.text("app", pattern=NAME), table.text("root"))
+    app = table.text("app", pattern=NAME)
+    return survey.survey(app, table.text("root"), table.text("proxy", ""))
 
 
 def _stow(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001

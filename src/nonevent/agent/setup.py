@@ -30,8 +30,11 @@ from nonevent.model.setup import (
     Enabled,
     File,
     Folder,
+    Fresh,
     Group,
     Keys,
+    Line,
+    Link,
     Login,
     Member,
     State,
@@ -68,27 +71,23 @@ def carry_out(setup: Setup, say: Callable[[str, str], None], *, check: bool) -> 
     _refuse_files_of_others(setup)
     work = Work(setup=setup, say=say, check=check)
     record = setup.states[-1]
-    units = [each for each in setup.states if isinstance(each, Enabled)]
+    units = [each for each in setup.states if isinstance(each, Fresh | Enabled)]
     if difference(record):
         # An earlier one may have ended before what its changes needed was done.
-        work.needed = {each.name for each in setup.afters}
+        work.needed = {getattr(each, "after", "") for each in setup.states}
     for state in setup.states[:-1]:
-        if not isinstance(state, Enabled):
+        if not isinstance(state, Fresh | Enabled):
             _make_true(work, state)
     _remove_stale(work)
     if not check:
         for after in setup.afters:
-            if after.name in work.needed and _concerns(after, setup):
+            if after.name in work.needed:
                 _do_after(work, after)
     for unit in units:
         _make_true(work, unit)
     if difference(record) and not check:
         _make(record)
     return work.changed
-
-
-def _concerns(after: After, setup: Setup) -> bool:
-    return any(getattr(each, "after", "") == after.name for each in setup.states)
 
 
 def _make_true(work: Work, state: State) -> None:
@@ -99,18 +98,19 @@ def _make_true(work: Work, state: State) -> None:
     words, _, diff = found.partition("\n")
     # A person who looks first wants to read it all; afterwards it stands on the host.
     work.say(words, diff if work.check else "")
-    if isinstance(state, Member | File) and state.after:
-        work.needed.add(state.after)
+    work.needed.add(getattr(state, "after", ""))
     if work.check:
         return
-    if isinstance(state, File):
-        _test(state)
+    if isinstance(state, File | Line):
         path = Path(state.path)
         work.before[state.path] = path.read_bytes() if path.exists() else None
+    if isinstance(state, File):
+        _test(state)
+        _silence(Path(state.path))
     _make(state)
 
 
-def difference(state: State) -> str:  # noqa: C901, PLR0911  (a table)
+def difference(state: State) -> str:  # noqa: C901, PLR0911, PLR0912  (a table)
     """What is not true yet, in words; for a file also its lines. Nothing where all is well."""
     match state:
         case Group(name=name):
@@ -126,6 +126,13 @@ def difference(state: State) -> str:  # noqa: C901, PLR0911  (a table)
             return "" if _is_so(state) else words
         case File():
             return _file_difference(state)
+        case Line(path=path, text=text):
+            return "" if text in _lines(path) else f"line in {path}\n+{text}"
+        case Link(path=path, to=to):
+            linked = Path(path).is_symlink() and os.readlink(path) == to
+            return "" if linked else f"link {path} to {to}"
+        case Fresh(unit=unit):
+            return f"unit {unit} is started again" if _is_stale(state) else ""
         case Enabled(unit=unit, started=started):
             if not _asks("is-enabled", unit):
                 return f"unit {unit} starts at boot" + (", and now" if started else "")
@@ -138,7 +145,7 @@ def difference(state: State) -> str:  # noqa: C901, PLR0911  (a table)
             assert_never(state)
 
 
-def _make(state: State) -> None:
+def _make(state: State) -> None:  # noqa: C901, PLR0912  (a table)
     match state:
         case Group(name=name):
             _run(("groupadd", "--system", name))
@@ -156,6 +163,16 @@ def _make(state: State) -> None:
         case File(path=path, text=text, mode=mode):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             durable.write(Path(path), text.encode(), mode=mode)
+        case Line(path=path, text=text):
+            lines = "\n".join((*_lines(path), text, ""))
+            real = Path(path).resolve()
+            durable.write(real, lines.encode(), mode=real.stat().st_mode & 0o7777)
+        case Link(path=path, to=to):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            durable.point(Path(path), to)
+        case Fresh(unit=unit):
+            _run(("systemctl", "restart", unit))
+            _refuse_stale(state)
         case Enabled(unit=unit, started=started):
             _run(("systemctl", "--quiet", "enable", *(("--now",) if started else ()), unit))
         case Agent(path=path):
@@ -291,6 +308,55 @@ def _file_difference(state: File) -> str:
     return "\n".join((words, *lines))
 
 
+def _lines(path: str) -> list[str]:
+    """The lines of a file that the system has, whether or not the last one ends.
+
+    Raises:
+        HostUnfit: it is not there.
+    """
+    try:
+        return Path(path).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise HostUnfit(f"{path} cannot be read: {error}") from error
+
+
+def _is_stale(state: Fresh) -> bool:
+    """Whether the process of a unit, if it has one, lacks the group or the argument."""
+    argv = ("systemctl", "show", "--property=MainPID", "--value", state.unit)
+    pid = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=LIMIT).stdout
+    process = Path("/proc") / (pid.strip() or "0")
+    try:
+        status, command = (process / "status").read_text(), (process / "cmdline").read_bytes()
+    except OSError:
+        return False
+    groups = next(line for line in status.splitlines() if line.startswith("Groups:")).split()[1:]
+    group = _group(state.group) if state.group else None
+    return bool(
+        (state.group and not (group and str(group.gr_gid) in groups))
+        or (state.argument and state.argument.encode() not in command.split(b"\0"))
+    )
+
+
+def _refuse_stale(state: Fresh) -> None:
+    if _is_stale(state):
+        raise HostUnfit(
+            f"{state.unit} was started again and lacks {state.argument or state.group} still",
+            hint=f"look for settings of its start that win: systemctl cat {state.unit}",
+        )
+
+
+def _silence(path: Path) -> None:
+    """Stop what listens or runs by a unit that is about to change or to go.
+
+    A socket that is changed goes on listening where it did; as it is then wanted, it is started.
+    """
+    if path.suffix not in (".socket", ".timer") or not path.exists():
+        return
+    _run(("systemctl", "--quiet", "disable", "--now", path.name))
+    if path.suffix == ".socket":
+        _run(("systemctl", "stop", path.with_suffix(".service").name))
+
+
 def _test(state: File) -> None:
     """Refuse a text that its own program does not accept, before it is in place."""
     if not state.test:
@@ -307,18 +373,17 @@ def _remove_stale(work: Work) -> None:
     if not record.exists():
         return
     before = parse_json(str(record), record.read_bytes(), lambda table: table.texts("files"))
-    wanted = {each.path for each in work.setup.states if isinstance(each, File)}
+    wanted = {each.path for each in work.setup.states if isinstance(each, File | Link)}
     for path in map(Path, before):
-        if str(path) in wanted or not path.exists():
+        if str(path) in wanted or not os.path.lexists(path):
             continue
         work.changed += 1
         work.say(f"no file {path}", "")
-        work.needed |= {"systemd"} if path.parent.name == "system" else {"nginx"}
+        # Below /etc a folder is called as what reads it.
+        work.needed |= {each for each in path.parts[2:3] if shutil.which(each) or each == "systemd"}
         if work.check:
             continue
-        if path.suffix == ".timer":
-            _run(("systemctl", "--quiet", "disable", "--now", path.name))
-        work.before[str(path)] = path.read_bytes()
+        _silence(path)
         path.unlink()
 
 
@@ -340,15 +405,15 @@ def _do_after(work: Work, after: After) -> None:
 
 
 def _put_back(work: Work, after: After) -> None:
-    mine = [each for each in work.setup.states if isinstance(each, File)]
+    mine = [each for each in work.setup.states if isinstance(each, File | Line)]
     for state in mine:
         if state.after != after.name or state.path not in work.before:
             continue
-        before = work.before[state.path]
+        path, before = Path(state.path).resolve(), work.before[state.path]
         if before is None:
-            Path(state.path).unlink()
+            path.unlink()
         else:
-            durable.write(Path(state.path), before, mode=state.mode)
+            durable.write(path, before, mode=path.stat().st_mode & 0o7777)
 
 
 def _asks(question: str, unit: str) -> bool:

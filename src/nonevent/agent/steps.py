@@ -232,6 +232,8 @@ def _switch(host: Host, step: Switch, want: Want) -> str:
     staged = release.read(host.layout, step.release or 0)
     public = staged.here.public if staged else None
     door = next((each for each in step.links if public and each.service == public.name), None)
+    if step.release:
+        switch.point_kept(host.layout, step.release)
     switch.point_links(host.layout, step.links, door)
     switch.point_current(host.layout, step.release)
     return ""

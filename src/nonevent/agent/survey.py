@@ -6,22 +6,21 @@ import getpass
 import json
 import os
 import platform
-import re
 import shutil
-import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
+from nonevent.agent import pooling, proxies
 from nonevent.agent.process import supervisor
+from nonevent.agent.proxies import first_line
 from nonevent.model.layout import Layout
 from nonevent.model.setup import RECORDS
 
-LIMIT = 10.0
 
-
-def survey(app: str, root: str) -> dict[str, object]:
+def survey(app: str, root: str, proxy: str) -> dict[str, object]:
     """Facts about the host: sizes in bytes, ``clock`` in Unix seconds."""
     return {
         "user": getpass.getuser(),
@@ -30,12 +29,12 @@ def survey(app: str, root: str) -> dict[str, object]:
         "version": platform.python_version(),
         "machine": platform.machine(),
         "system": _system(),
-        "systemd": _first_line(("systemctl", "--version")),
+        "systemd": first_line(("systemctl", "--version")),
         "running": _runs_systemd(),
         "embedded": bool(supervisor.pid_of(Layout(Path(root)))),
         "sudo": bool(shutil.which("sudo")),
-        "nginx": _nginx(),
-        "nginx_user": _nginx_user(),
+        "proxy": proxies.look(proxy),
+        "pools": [asdict(each) for each in pooling.pools(Layout(Path(root)))],
         "free": _free(root),
         "clock": time.time(),
         "record": record(app),
@@ -60,27 +59,6 @@ def _system() -> str:
 def _runs_systemd() -> bool:
     """See sd_booted(3)."""
     return Path("/run/systemd/system").is_dir()
-
-
-def _nginx() -> str:
-    """Version of nginx; empty where it is not installed."""
-    found = _first_line(("nginx", "-v")) or _first_line(("/usr/sbin/nginx", "-v"))
-    return found.rpartition("/")[2]
-
-
-def _nginx_user() -> str:
-    with suppress(OSError):
-        text = Path("/etc/nginx/nginx.conf").read_text()
-        if found := re.search(r"^\s*user\s+([A-Za-z0-9_-]+)", text, re.MULTILINE):
-            return found[1]
-    return "www-data"
-
-
-def _first_line(argv: tuple[str, ...]) -> str:
-    with suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=LIMIT)
-        return ((done.stdout or done.stderr).splitlines() or [""])[0]
-    return ""
 
 
 def _free(root: str) -> int:

@@ -120,3 +120,14 @@ def point_current(layout: Layout, release: int | None) -> None:
         if before != target:
             durable.point(layout.previous, before)
     durable.point(layout.current, target)
+
+
+def point_kept(layout: Layout, release: int) -> None:
+    """One of the links to releases on disk names this one, and no longer the oldest.
+
+    To be done before the switch: the first page of a release may be read before ``current`` names
+    it, and its files asked for.
+    """
+    link = layout.kept(release)
+    link.parent.mkdir(exist_ok=True)
+    durable.point(link, f"../releases/{release}")

@@ -168,11 +168,10 @@ def _conclude(command: Command, task: Task, outcome: Outcome, commit: str) -> No
 def _url(environment: Environment) -> str:
     """Where the release is reached; on a host elsewhere, loopback is that host's own."""
     many = f" on {len(environment.hosts)} hosts" if len(environment.hosts) > 1 else ""
-    if environment.proxy != "none" and environment.domains:
-        return f"http://{environment.domains[0]}{many}"
+    if environment.port is None and environment.url:
+        return f"{environment.url}{many}"
     if environment.port is None:
         return (many.strip() or f"on {environment.hosts[0]}") if environment.hosts else ""
-    url = f"http://{environment.address}:{environment.port}"
     if many:
         return f"on port {environment.port} of {len(environment.hosts)} hosts"
-    return f"{url} on {environment.hosts[0]}" if environment.hosts else url
+    return f"{environment.url} on {environment.hosts[0]}" if environment.hosts else environment.url

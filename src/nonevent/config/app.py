@@ -45,7 +45,7 @@ class Build:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """A place where the app runs. ``port`` is that of the embedded front, if there is one."""
+    """A place where the app runs."""
 
     name: str
     hosts: tuple[str, ...] = ()
@@ -56,14 +56,18 @@ class Environment:
     """The app's folder on the hosts; empty for ``/srv/<app>``."""
     address: str = "127.0.0.1"
     port: int | None = None
+    """What the embedded front listens on, or a proxy that leads a bare port to the app."""
     manager: str = "embedded"
     """What keeps its services running: ``systemd``, ``embedded``, or the ``site`` itself."""
     proxy: str = "none"
-    """What stands in front: ``nginx``, or ``none`` of ours."""
+    """What stands in front: one of ``PROXIES``."""
     domains: tuple[str, ...] = ()
     """The names under which visitors reach it."""
     keys: tuple[str, ...] = ()
     """Public keys that may deploy this app there, and nothing else."""
+    certificate: str = ""
+    """The file of one on the hosts; ``none``; or empty, where the proxy decides."""
+    certificate_key: str = ""
     keep: int = 5
     """How many good releases stay on disk beside the current one."""
     keep_failed: int = 2
@@ -76,6 +80,21 @@ class Environment:
     env: Variables = ()
     reload: Site | None = None
     """What is reloaded where the site keeps its services running itself."""
+
+    @property
+    def front_port(self) -> int | None:
+        """The port of the embedded front, if there is one."""
+        return self.port if self.manager == "embedded" else None
+
+    @property
+    def url(self) -> str:
+        """Where visitors reach it, as far as can be said."""
+        if self.port is not None:
+            return f"http://{self.address}:{self.port}"
+        if self.proxy == "none" or not self.domains:
+            return ""
+        scheme = "http" if self.certificate in ("", "none") else "https"
+        return f"{scheme}://{self.domains[0]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,9 +32,9 @@ FORMAT = 1
 """Of the configuration; a file may say which one it was written for."""
 _DOMAIN = r"(\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
 _KEY = r"(ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/]{40,}={0,2}( [!-~ ]*)?"
-PROXIES = ("nginx", "none")
 UNREACHABLE = ("fail", "skip")
 MANAGERS = ("embedded", "systemd")
+PROXIES = ("nginx", "caddy", "haproxy", "socket-proxyd", "none")
 _PYTHON = r"3\.\d{1,2}(\.\d{1,2})?"
 _PYTHON_IN_WORDS = 'a version such as "3.12", or "bundled"'
 
@@ -230,7 +230,9 @@ def _environment(name: str, table: Table, services: tuple[Service, ...]) -> Envi
         table.problem("root", expected=f"no root: `{LOCAL}` is in .nonevent/ of the project")
     port = _port(table, name)
     site = read_site(table, remote=bool(hosts))
-    manager = sites.MANAGER if site else _manager(table, remote=bool(hosts), port=port)
+    held = None if table.raw.get("proxy") == "socket-proxyd" else port
+    manager = sites.MANAGER if site else _manager(table, remote=bool(hosts), port=held)
+    certificate, key = _certificate(table)
     environment = Environment(
         name=name,
         hosts=hosts,
@@ -241,9 +243,11 @@ def _environment(name: str, table: Table, services: tuple[Service, ...]) -> Envi
                            expected="an address of this host to listen on"),
         port=port,
         manager=manager,
-        proxy=_proxy(table, manager),
+        proxy=_proxy(table, manager, port=port),
         domains=_domains(table, hosts),
         keys=_keys(table, manager),
+        certificate=certificate,
+        certificate_key=key,
         keep=table.number("keep", standard.keep, least=1, most=1000),
         keep_failed=table.number("keep_failed", standard.keep_failed, most=1000),
         unreachable=table.choice("unreachable", UNREACHABLE, standard.unreachable),
@@ -269,14 +273,18 @@ def _manager(table: Table, *, remote: bool, port: int | None) -> str:
         table.problem("manager", expected="embedded: this environment has no hosts")
     if manager == "systemd" and port:
         table.problem("port", expected="no port: with systemd a proxy stands in front",
-                      hint='or manager = "embedded"')  # fmt: skip
+                      hint='or proxy = "socket-proxyd", or manager = "embedded"')  # fmt: skip
     return manager
 
 
-def _proxy(table: Table, manager: str) -> str:
+def _proxy(table: Table, manager: str, *, port: int | None) -> str:
     proxy = table.choice("proxy", PROXIES, "nginx" if manager == "systemd" else "none")
     if proxy != "none" and manager != "systemd":
         table.problem("proxy", expected="no proxy: the embedded front holds the port")
+    if proxy == "socket-proxyd" and port is None:
+        table.problem("port", expected="the port that socket-proxyd leads to the app")
+    if proxy in ("socket-proxyd", "none") and table.has("certificate"):
+        table.problem("certificate", expected="nginx, caddy or haproxy as `proxy`")
     return proxy
 
 
@@ -291,6 +299,19 @@ def _keys(table: Table, manager: str) -> tuple[str, ...]:
         table.problem("keys", expected="no keys: they need what `nonevent setup` installs",
                       found="some")  # fmt: skip
     return keys
+
+
+def _certificate(table: Table) -> tuple[str, str]:
+    """A certificate and its key: files on the hosts."""
+    path = r"/[A-Za-z0-9_.@+:/-]+"
+    certificate = table.text("certificate", "", pattern=rf"none|{path}",
+                             expected='the path of a file on the hosts, or "none"')  # fmt: skip
+    key = table.text(
+        "certificate_key", "", pattern=path, expected="the path of a file on the hosts"
+    )
+    if (certificate in ("", "none")) is not (key == ""):
+        table.problem("certificate_key", expected="a certificate and its key together")
+    return certificate, key
 
 
 def _domains(table: Table, hosts: tuple[str, ...]) -> tuple[str, ...]:

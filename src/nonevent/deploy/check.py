@@ -63,9 +63,13 @@ def _managed(task: Task, seen: Survey, wanted: Setup | NoneventError) -> list[Fi
             mend="" if seen.sudo else "on the host, as root: apt install sudo",
         ),
     ]
-    if task.environment.proxy == "nginx":
-        mend = "" if seen.nginx else "on the host, as root: apt install nginx"
-        found.append(Finding(what="nginx", found=seen.nginx or "none", mend=mend))
+    proxy, version = task.environment.proxy, seen.proxy.version
+    if proxy != "none":
+        mend = "" if version else f"on the host, as root: apt install {proxy}"
+        found.append(Finding(what=proxy, found=version or "none", mend=mend))
+    for pool in seen.pools:
+        place = f"{pool.file}:{pool.line} keeps connections open"
+        found.append(Finding(what="pooling", found=place, mend=f"write `{pool.mend}`"))
     if isinstance(wanted, NoneventError):
         return [*found, Finding(what="set up", found=wanted.message, mend=wanted.hint)]
     command = f"nonevent setup {task.environment.name}"

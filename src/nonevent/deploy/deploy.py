@@ -57,7 +57,7 @@ def want(
         goal=goal,
         ledger=ledger,
         address=environment.address,
-        port=environment.port,
+        port=environment.front_port,
         by=task.by,
         reason=task.reason,
         manager=environment.manager,

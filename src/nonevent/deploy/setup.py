@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nonevent.agent.pooling import Pool
 from nonevent.errors import HostUnfit, NoneventError, UsageError
 from nonevent.model.parse import Table, parse
 from nonevent.model.service import Kind
@@ -17,8 +18,11 @@ from nonevent.model.setup import (
     Enabled,
     File,
     Folder,
+    Fresh,
     Group,
     Keys,
+    Line,
+    Link,
     Login,
     Member,
     Setup,
@@ -39,6 +43,19 @@ STAY = Path(".cache/nonevent")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Proxy:
+    """What stands in front, as the host has it."""
+
+    version: str
+    """Empty where it is not installed."""
+    user: str
+    root: str
+    """The folder that it sees as ``/``; empty where that is the host's own."""
+    taken: bool
+    """Whether its ports belong to a site that is not ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
     """What a host is like; sizes in bytes, ``clock`` in Unix seconds."""
 
@@ -53,8 +70,9 @@ class Survey:
     embedded: bool
     """Whether the embedded process manager runs this app there."""
     sudo: bool
-    nginx: str
-    nginx_user: str
+    proxy: Proxy
+    pools: tuple[Pool, ...]
+    """What keeps connections to the app open, and must not."""
     free: int
     clock: float
     digest: str
@@ -88,7 +106,10 @@ def look(host: Ssh, task: Task, root: Path) -> Survey:
         TransportFailed, HostUnfit: it cannot be reached, or has no Python.
     """
     with host.connect(task.by) as connection:
-        asked: dict[str, object] = {"request": "survey", "app": task.app.app, "root": str(root)}
+        asked: dict[str, object] = {
+            "request": "survey", "app": task.app.app, "root": str(root),
+            "proxy": task.environment.proxy,
+        }  # fmt: skip
         result = connection.request(asked)
     return parse("the answer to survey", result, _survey)
 
@@ -106,12 +127,25 @@ def _survey(table: Table) -> Survey:
         running=table.flag("running"),
         embedded=table.flag("embedded"),
         sudo=table.flag("sudo"),
-        nginx=table.text("nginx"),
-        nginx_user=table.text("nginx_user"),
+        proxy=_proxy(table.table("proxy", required=True)),
+        pools=tuple(_pool(each) for each in table.tables("pools", required=True)),
         free=table.number("free"),
         clock=table.real("clock"),
         digest=record.text("digest", "") if record else "",
     )
+
+
+def _proxy(table: Table) -> Proxy:
+    return Proxy(
+        version=table.text("version"),
+        user=table.text("user"),
+        root=table.text("root"),
+        taken=table.flag("taken"),
+    )
+
+
+def _pool(table: Table) -> Pool:
+    return Pool(file=table.text("file"), line=table.number("line"), mend=table.text("mend"))
 
 
 def decided(task: Task, host: Ssh, seen: Survey) -> Setup:
@@ -151,8 +185,13 @@ def place(app: App, task: Task, host: Ssh, seen: Survey) -> Place:
         deployer=host.user(),
         python=seen.python,
         proxy=environment.proxy,
-        proxy_user=seen.nginx_user,
+        proxy_user=seen.proxy.user,
+        proxy_root=seen.proxy.root,
         domains=environment.domains,
+        certificate=environment.certificate,
+        key=environment.certificate_key,
+        address=environment.address,
+        port=environment.port,
         static=bool(app.build.static),
         keys=environment.keys,
         agent=zipapp.digest(),
@@ -172,15 +211,22 @@ def refuse_unfit(task: Task, seen: Survey) -> None:
             "the embedded process manager runs this app here, and must be stopped first",
             hint=f"with `manager` and `port` as they were: nonevent stop {task.environment.name}",
         )
+    proxy = task.environment.proxy
     missing = [
         name
-        for name, there in (("sudo", seen.sudo), (task.environment.proxy, bool(seen.nginx)))
+        for name, there in (("sudo", seen.sudo), (proxy, bool(seen.proxy.version)))
         if not there and name != "none"
     ]
     if missing:
         raise HostUnfit(
             f"this host lacks {' and '.join(missing)}",
             hint=f"on the host, as root: apt install {' '.join(missing)}",
+        )
+    if seen.proxy.taken:
+        raise HostUnfit(
+            f"{proxy} of this host listens on port 80 or 443 for a site of its own",
+            context=("a port can belong to one frontend only, and setup changes no other's file",),
+            hint='proxy = "none", and lead a backend of yours to the app: see the how-to',
         )
 
 
@@ -235,7 +281,7 @@ def emit(wanted: Setup, folder: Path) -> tuple[Path, ...]:
     return (script, *written)
 
 
-def _lines(wanted: Setup) -> list[str]:  # noqa: C901  (a table)
+def _lines(wanted: Setup) -> list[str]:  # noqa: C901, PLR0912  (a table)
     """The commands, in order; each may be run again."""
     early, late = [], []
     for state in wanted.states:
@@ -263,6 +309,13 @@ def _lines(wanted: Setup) -> list[str]:  # noqa: C901  (a table)
                 early.append(f"test -d {path} || python3 -I -S agent.pyz unpack {path}")
             case Keys(user=user, options=options, keys=keys):
                 early += _let_in(user, tuple(f"{options} {key}" for key in keys))
+            case Line(path=path, text=text):
+                line = shlex.quote(text)
+                early.append(f"grep -qxF {line} {path} || echo {line} >>{path}")
+            case Link(path=path, to=to):
+                early.append(f"install -d {Path(path).parent} && ln -sfn {to} {path}")
+            case Fresh(unit=unit):
+                late.append(f"systemctl try-restart {unit}")
             case Enabled(unit=unit, started=started):
                 late.append(f"systemctl enable {'--now ' if started else ''}{unit}")
     after = [

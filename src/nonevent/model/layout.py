@@ -3,7 +3,7 @@
 ::
 
     <root>/
-      current -> releases/42     previous -> releases/41
+      current -> releases/42     previous -> releases/41     kept/6 -> ../releases/42
       releases/42/               app/  static  venv -> ../../layers/deps-…  lib  release.json
       layers/  configs/  secrets/
       data/                      what the app writes; survives releases
@@ -25,6 +25,10 @@ SUN_PATH = 107
 LONGEST_SOCKET = len("/" + "x" * 32 + "-99999-99.sock")
 
 
+KEPT = 9
+"""Releases whose static files visitors can still ask for, beside the current and previous one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """The paths below an app's root folder, which is absolute and free of links."""
@@ -40,6 +44,10 @@ class Layout:
     def previous(self) -> Path:
         """The link to the release that served before."""
         return self.root / "previous"
+
+    def kept(self, release: int) -> Path:
+        """One of :data:`KEPT` links, in turns; a proxy looks through all of them for a file."""
+        return self.root / "kept" / str(release % KEPT)
 
     @property
     def releases(self) -> Path:

@@ -68,6 +68,38 @@ class File:
     """A command that must accept the text, in a file named ``{}``, before it is put in place."""
     after: str = ""
     """The :class:`After` that a change makes necessary."""
+    shared: bool = False
+    """Whether it serves several apps, and stays when this one does without it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A file that somebody else wrote has this line, wherever; else it becomes the last."""
+
+    path: str
+    text: str
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A symbolic link leads there."""
+
+    path: str
+    to: str
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fresh:
+    """The process of a unit, if it has one, has this group and this argument, where named.
+
+    It gets them when it starts. Where it lacks them it is started again.
+    """
+
+    unit: str
+    group: str = ""
+    argument: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +128,9 @@ class Keys:
     keys: tuple[str, ...]
 
 
-State = Group | Account | Login | Member | Folder | File | Enabled | Agent | Keys
+State = (
+    Group | Account | Login | Member | Folder | File | Line | Link | Fresh | Enabled | Agent | Keys
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +167,9 @@ _KINDS: dict[str, type[State]] = {
     "member": Member,
     "folder": Folder,
     "file": File,
+    "line": Line,
+    "link": Link,
+    "fresh": Fresh,
     "enabled": Enabled,
     "agent": Agent,
     "keys": Keys,

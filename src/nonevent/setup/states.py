@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from nonevent.agent import units as helper
 from nonevent.agent.process.systemd import UNITS
@@ -21,13 +21,14 @@ from nonevent.model.setup import (
     File,
     Folder,
     Group,
+    Link,
     Login,
     Member,
     Setup,
     State,
 )
 from nonevent.setup.keys import keys
-from nonevent.setup.nginx import site
+from nonevent.setup.proxy import PROXIES
 from nonevent.setup.units import FOLDER, units
 
 if TYPE_CHECKING:
@@ -53,21 +54,18 @@ def setup(place: Place, app: App) -> Setup:
         UsageError: the names or paths do not suit a host.
     """
     _refuse_awkward(place)
-    written = _files(place, app)
     states: tuple[State, ...] = (
         *_users(place),
         *_folders(place),
-        *written,
+        *_files(place, app),
         *keys(place),
         *_enabled(place, app),
+        *(PROXIES[place.proxy].states(place) if place.web else ()),
     )
     afters = (
         After(name="systemd", run=("systemctl", "daemon-reload")),
-        After(
-            name="nginx",
-            test=("nginx", "-t", "-q"),
-            run=("systemctl", "reload-or-restart", "nginx.service"),
-        ),
+        # Of all: one that stood in front before has to notice that it does no longer.
+        *(after for proxy in PROXIES.values() for after in proxy.AFTERS),
     )
     made = Setup(app=place.app, states=states, afters=afters)
     return Setup(app=place.app, states=(*states, _record(place, app, made)), afters=afters)
@@ -90,7 +88,6 @@ def _refuse_awkward(place: Place) -> None:
 
 def _users(place: Place) -> tuple[State, ...]:
     app, site_group = place.app, place.site
-    proxied = place.proxy != "none"
     return (
         Login(name=place.deployer),
         Account(name=app, comment=f"nonevent app {app}"),
@@ -98,7 +95,6 @@ def _users(place: Place) -> tuple[State, ...]:
         Member(user=app, group=site_group),
         Member(user=place.deployer, group=site_group),
         Member(user=place.deployer, group="systemd-journal"),
-        *((Member(user=place.proxy_user, group=site_group, after="nginx"),) if proxied else ()),
     )
 
 
@@ -132,10 +128,6 @@ def _files(place: Place, app: App) -> tuple[File, ...]:
         File(path=f"{FOLDER}/{name}", text=text, after="systemd")
         for name, text in units(place, app.services).items()
     ]
-    if place.proxy == "nginx" and place.web:
-        found.append(
-            File(path=f"/etc/nginx/conf.d/{place.app}.conf", text=site(place), after="nginx")
-        )
     return tuple(found)
 
 
@@ -145,8 +137,12 @@ def _enabled(place: Place, app: App) -> tuple[Enabled, ...]:
         # It begins with the first deploy, and with each boot.
         Enabled(unit=helper.unit(place.app, helper.KEEPER), started=False),
         *(Enabled(unit=f"{place.app}.{name}.timer") for name in timers),
-        *((Enabled(unit="nginx.service"),) if place.proxy == "nginx" else ()),
     )
+
+
+def _goes_with(state: State) -> TypeGuard[File | Link]:
+    """Whether it is removed when the app does without it."""
+    return isinstance(state, Link) or (isinstance(state, File) and not state.shared)
 
 
 def _record(place: Place, app: App, made: Setup) -> File:
@@ -155,7 +151,7 @@ def _record(place: Place, app: App, made: Setup) -> File:
         "format": 1,
         "digest": hashlib.sha256(canonical(made.as_dict())).hexdigest(),
         "services": {each.name: each.set_up_as() for each in app.services},
-        "files": [each.path for each in made.states if isinstance(each, File)],
+        "files": [each.path for each in made.states if _goes_with(each)],
         "environment": place.environment,
     }
     return File(

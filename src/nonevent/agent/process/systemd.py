@@ -127,7 +127,7 @@ class Systemd:
         Raises:
             BootFailed: systemd refuses.
         """
-        if read_instance_id(program.name) is None:
+        if program.name != KEEPER and read_instance_id(program.name) is None:
             # A relay: the unit of its server has one, see launch.py.
             return
         here = folder()
