@@ -118,7 +118,7 @@ def test_a_release_brings_its_interpreter(sandbox: Sandbox) -> None:
     sandbox.commit({"nonevent.toml": line + config}, "Bring the interpreter")
     sandbox.type("deploy", "local", limit=300.0).must(0)
     folder = sandbox.root / "releases" / "1"
-    (layer,) = (path.resolve() for path in (sandbox.root / "layers").glob("python-*"))
+    (layer,) = (sandbox.root.resolve() / "layers").glob("python-*/")
     assert (folder / "venv" / "bin" / "python").readlink().parts[:2] == ("..", "..")
     (seen,) = sandbox.type("status", "local", "--json").must(0).events()
     pids = [each["pid"] for each in seen["instances"] if each["service"] == "web"]
@@ -131,7 +131,7 @@ def test_a_release_brings_its_interpreter(sandbox: Sandbox) -> None:
     moved = sandbox.base / "moved"
     shutil.copytree(sandbox.root, moved, symlinks=True, ignore=shutil.ignore_patterns("run"))
     folder, layers = moved / "releases" / "2", moved / "layers"
-    (deps,) = layers.glob("deps-*")
+    (deps,) = layers.glob("deps-*/")
     code = "import json, sys, tiny; "
     code += "print(json.dumps([tiny.__file__, json.__file__, sys.executable]))"
     for python in (folder / "venv" / "bin" / "python", deps / "bin" / "python"):
