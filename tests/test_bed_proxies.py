@@ -247,12 +247,6 @@ def test_switches_lose_nothing_over_http2(
         assert (answer.status, answer.headers["Location"]) == (308, f"https://{host.address}/x")
 
 
-def connections(host: Host) -> int:
-    """How many connections the app has, as the host's kernel counts them."""
-    lines = host.read("/proc/net/unix").splitlines()
-    return sum("/srv/shop/run/web-" in line and line.split()[5] == "03" for line in lines)
-
-
 @pytest.mark.parametrize("proxy", ["nginx"], indirect=True)
 def test_a_site_that_pools_is_found(
     bed: Bed, hosts: dict[str, Host], shop: Sandbox, proxy: str
@@ -267,6 +261,34 @@ def test_a_site_that_pools_is_found(
     refused = shop.type("check", proxy).must(1)
     assert f"{said} open  -> write `proxy_pass http://unix:/srv/shop/run/" in refused.stdout
     assert f"{said} to a release open; write `proxy_pass" in deploy(shop, proxy, "five")
+
+
+@pytest.mark.parametrize("proxy", ["socket-proxyd"], indirect=True)
+def test_another_proxy_takes_over(
+    bed: Bed, hosts: dict[str, Host], shop: Sandbox, proxy: str
+) -> None:
+    """Where another proxy is named, the one before gives its port up and its files go."""
+    host = hosts[proxy]
+    before = get(bed, host)
+    config = shop.config()["nonevent.toml"]
+    caddy = ENVIRONMENT.format(proxy="caddy", address=host.address)
+    changed = config.replace(
+        BARE, caddy.replace("caddy]", f"{proxy}]").replace("-caddy", f"-{proxy}")
+    )
+    shop.commit({"nonevent.toml": changed}, "Move to Caddy")
+    shop.type("setup", proxy, "--as", "root").must(0)
+    assert before
+    assert get(bed, host) == before
+    assert host.run(("systemctl", "is-active", "caddy")).stdout == "active\n"
+    units = host.run(("systemctl", "list-units", "--all", "--no-legend", "shop.nonevent_proxy.*"))
+    assert units.stdout == ""
+    assert "nothing to do" in shop.type("setup", proxy, "--as", "root").must(0).stdout
+
+
+def connections(host: Host) -> int:
+    """How many connections the app has, as the host's kernel counts them."""
+    lines = host.read("/proc/net/unix").splitlines()
+    return sum("/srv/shop/run/web-" in line and line.split()[5] == "03" for line in lines)
 
 
 def certify(host: Host, folder: Path) -> None:
