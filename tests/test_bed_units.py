@@ -296,8 +296,8 @@ ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
 
 def test_a_server_that_listens_on_a_port(bed: Bed, app1: Host, shop: Sandbox) -> None:
     """Its unit has a relay beside it: nothing is lost, and both are started again together."""
-    text = (shop.path / "nonevent.toml").read_text()
-    text = text.replace("python serve.py {socket}", "python onport.py {port}")
+    before = (shop.path / "nonevent.toml").read_text()
+    text = before.replace("python serve.py {socket}", "python onport.py {port}")
     with load(bed, app1, mix="fast=1") as report:
         shop.commit({"nonevent.toml": text, "onport.py": ON_A_PORT}, "Listen on a port")
         shop.type("deploy", "production").must(0)
@@ -307,12 +307,13 @@ def test_a_server_that_listens_on_a_port(bed: Bed, app1: Host, shop: Sandbox) ->
     assert report["lost"] == {}
     assert "runs its release" in shop.type("status", "production").must(0).stdout
     unit = serving(app1)
-    before = shown(app1, unit, "MainPID")
+    main = shown(app1, unit, "MainPID")
     app1.run(("pkill", "-KILL", "-u", "shop", "-f", "relay --listen"))
-    until(lambda: shown(app1, unit, "MainPID") not in {before, "0"}, seconds=30, what="a restart")
+    until(lambda: shown(app1, unit, "MainPID") not in {main, "0"}, seconds=30, what="a restart")
     until(lambda: get(bed, app1) == r"b'by port\n'", seconds=30, what="the app to answer")
     relays = app1.run(("pgrep", "-u", "shop", "-f", "agent.* relay --listen")).stdout.split()
     assert len(relays) == 1
+    shop.commit({"nonevent.toml": before}, "Listen on a socket again")
 
 
 EMBEDDED = """
@@ -351,8 +352,8 @@ def test_what_was_written_down_sets_a_host_up(bed: Bed, shop: Sandbox, tmp_path:
     app3 = bed.host("app3")
     app3.reset()
     line, ssh = key_of_its_own(bed, shop.base / "third")
-    text = (shop.path / "nonevent.toml").read_text() + EMBEDDED.partition("address")[0]
-    text = text.replace("environments.other", "environments.third").replace("app2", "app3")
+    third = EMBEDDED.partition("address")[0].replace("other", "third").replace("app2", "app3")
+    text = (shop.path / "nonevent.toml").read_text() + third
     shop.commit({"nonevent.toml": f'{text}keys = ["{line}"]\n'}, "Write it down")
     shop.type("setup", "third", "--emit", str(tmp_path / "out")).must(0)
     to = ("-q", "-r", "-F", str(bed.ssh_config), str(tmp_path / "out"), "root@app3:")
