@@ -1,4 +1,6 @@
-"""Run measurements: all of them, or those that are named (``build``, ``local``, ``switches``).
+"""Run measurements: ``build``, ``local`` and ``switches``, or those that are named.
+
+``chaos`` is another, which needs root for a bed and takes an hour.
 
 Tables go to standard output, figures to ``bench/results/NAME.json``. The exit status is 1 where
 a measurement shows something that must not be, e.g. a lost request.
@@ -11,15 +13,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("build", "local", "switches")
+USUAL = ("build", "local", "switches")
+NAMES = (*USUAL, "chaos")
 LIMIT = 7200
 
 
 def main(argv: list[str]) -> int:
     """Run one after the other, each in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="build, local, switches")
-    names = parser.parse_args(argv).names or NAMES
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    names = parser.parse_args(argv).names or USUAL
     if unknown := set(names) - set(NAMES):
         parser.error(f"there is no measurement {', '.join(sorted(unknown))}")
     here = Path(__file__).parent

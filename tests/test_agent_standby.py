@@ -7,17 +7,20 @@ import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import TYPE_CHECKING, cast
 
 import pytest
 from tiny import BY, SERVICES, TinyHost, Visitor, parcel
 
-from nonevent.agent import proof
+from nonevent.agent import ledger, proof
 from nonevent.agent.health import probe_until_healthy
 from nonevent.agent.host import Host
 from nonevent.agent.process.base import Observed
+from nonevent.embedded.keeper import House
 from nonevent.errors import ProtocolBroken
 from nonevent.model.instance import InstanceId, RunState
+from nonevent.model.ledger import Event, Line
 from nonevent.model.service import Kind
 from nonevent.model.want import Prune, Rollback, Start, Stop
 from nonevent.testing.process import until
@@ -160,6 +163,40 @@ def test_the_keeper_ends_a_standby_whose_time_is_over(host: TinyHost) -> None:
     assert set(webs(host)) == {"web-1", "web-2"}
     until(lambda: set(webs(host)) == {"web-2"}, within=WITHIN)
     assert host.serves() == "2"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A process manager that runs web instances, and remembers which of them it was to stop."""
+
+    pids: dict[str, int]
+    stopped: list[str] = field(default_factory=list)
+
+    def observe(self, layout: Layout) -> tuple[Observed, ...]:  # noqa: ARG002
+        """All of them run."""
+        return tuple(
+            Observed(name=name, state=RunState.RUNNING, pid=pid, started=1.0)
+            for name, pid in self.pids.items()
+        )
+
+    def stop(self, layout: Layout, name: str) -> None:  # noqa: ARG002
+        """Remember it."""
+        self.stopped.append(name)
+
+
+def test_the_keeper_leaves_a_standby_alone_until_then(host: TinyHost) -> None:
+    """Round after round it is spared, and it alone is told to stop once its time is over."""
+    host.deploy(B)
+    told = Told(webs(host))
+    house = House(Host(layout=host.layout, manager=cast("ProcessManager", told)))
+    rounds = count(step=10)
+    # The keeper of this host may have the lock in a few of these rounds.
+    for _ in range(20):
+        house.round(next(rounds))
+    assert told.stopped == []
+    ledger.append(host.layout, Line(event=Event.CURRENT, release=2, standby=1))
+    until(lambda: house.round(next(rounds)) or told.stopped, within=WITHIN)
+    assert told.stopped == ["web-1"]
 
 
 def test_only_the_release_before_stands_by(host: TinyHost) -> None:

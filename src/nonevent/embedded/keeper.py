@@ -87,7 +87,7 @@ def keep(host: Host, ending: threading.Event, timers: Timers | None = None) -> N
 
     A keeper whose process manager was killed ends: the next one has a keeper of its own.
     """
-    house = _House(host)
+    house = House(host)
     parent = os.getppid()
     while not ending.is_set() and os.getppid() == parent:
         try:
@@ -106,7 +106,7 @@ def _say(error: Exception) -> None:
 
 
 @dataclass(slots=True)
-class _House:
+class House:
     """Recovering and tidying; times are those of the monotonic clock, in seconds."""
 
     known: Host
