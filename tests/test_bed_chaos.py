@@ -1,4 +1,7 @@
-"""A few commands that are cut off at random moments; ``make bench ARGS=chaos`` is for many."""
+"""A few commands that are cut off at random moments; ``make bench ARGS=chaos`` is for many.
+
+The seed draws kills alone; the bench cuts the power as well.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def test_whatever_is_cut_off_leaves_one_whole_release(tmp_path: Path) -> None:
-    """After kills and power cuts at random moments the host heals itself, and loses nothing."""
+    """After kills at random moments the host heals itself, and loses nothing."""
     if reason := why_not():
         pytest.skip(reason)
     chaos = story(tmp_path / "shop", disturbances=4, seed=3, standby="10m", say=print)
