@@ -1,6 +1,6 @@
 """Run measurements: ``build``, ``local`` and ``switches``, or those that are named.
 
-``chaos`` is another, which needs root for a bed and takes an hour.
+``chaos`` and ``fleet`` are others, which need root for a bed and take an hour.
 
 Tables go to standard output, figures to ``bench/results/NAME.json``. The exit status is 1 where
 a measurement shows something that must not be, e.g. a lost request.
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 USUAL = ("build", "local", "switches")
-NAMES = (*USUAL, "chaos")
+NAMES = (*USUAL, "chaos", "fleet")
 LIMIT = 7200
 
 
