@@ -33,11 +33,12 @@ def get(bed: Bed, host: Host, path: str = "/", *, port: int = 80, name: str = ""
 
 @contextmanager
 def load(
-    bed: Bed, host: Host, *, mix: str, port: int = 80, mode: str = "mixed"
+    bed: Bed, host: Host, *, mix: str, port: int = 80, mode: str = "mixed", rate: int = 40
 ) -> Iterator[dict[str, Any]]:
-    """Forty requests a second for the length of a block; filled with the report at its end."""
+    """So many requests a second for the length of a block; filled with the report at its end."""
     url = f"http://{host.address}:{port}"
-    argv = ("-m", "nonevent.testing.load", url, "--rate", "40", "--mix", mix, "--mode", mode)
+    what = ("--rate", str(rate), "--mix", mix, "--mode", mode)
+    argv = ("-m", "nonevent.testing.load", url, *what)
     with _reporting((*bed.entry, sys.executable, *argv, "--json")) as report:
         yield report
 

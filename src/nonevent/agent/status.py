@@ -99,17 +99,30 @@ def _timers(found: Facts) -> list[dict[str, object]]:
 
 
 def _disk(layout: Layout) -> dict[str, int]:
-    """How much the app uses, each file once however often it is linked, and how much is free."""
+    """What the app uses, each file once however often it is linked; in bytes.
+
+    ``layers`` and ``data`` are parts of ``used``; ``shared`` is what there would be without links.
+    """
     seen: set[tuple[int, int]] = set()
-    total = 0
+    parts = {"layers": 0, "data": 0}
+    used = shared = 0
     for folder, _, names in os.walk(layout.root):
+        part = os.path.relpath(folder, layout.root).partition("/")[0]
         for name in names:
             try:
                 stat = os.lstat(os.path.join(folder, name))  # noqa: PTH118
             except FileNotFoundError:
                 continue
-            if (stat.st_dev, stat.st_ino) not in seen:
-                seen.add((stat.st_dev, stat.st_ino))
-                total += stat.st_blocks * 512
+            size = stat.st_blocks * 512
+            if (stat.st_dev, stat.st_ino) in seen:
+                shared += size
+                continue
+            seen.add((stat.st_dev, stat.st_ino))
+            used += size
+            # What a release has is linked from its layer.
+            part = "layers" if part == "releases" else part
+            if part in parts:
+                parts[part] += size
     room = os.statvfs(layout.root)
-    return {"used": total, "free": room.f_bavail * room.f_frsize}
+    free = room.f_bavail * room.f_frsize
+    return {"used": used, **parts, "shared": shared, "free": free}

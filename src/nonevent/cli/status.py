@@ -77,7 +77,11 @@ def _show(command: Command, environment: str, named: str, table: Table) -> None:
     for timer in table.tables("timers"):
         say(f"timer {timer.text('service')}: {timer.text('schedule')}")
     disk = table.table("disk")
-    say(f"disk {size(disk.number('used'))} used, {size(disk.number('free'))} free")
+    sizes = {name: size(disk.number(name)) for name in ("used", "layers", "data", "shared", "free")}
+    say(
+        "disk {used} used (layers {layers}, data {data}), {shared} saved by sharing, "
+        "{free} free".format(**sizes)
+    )
     if environment != LOCAL:
         processors = counted(table.number("processors"), "processor")
         say(f"load {table.real('load'):.1f} on {processors}")

@@ -1,0 +1,1 @@
+"""What a deploy to a real host costs, beside what its users do today."""

@@ -1,0 +1,1 @@
+"""What deploys are compared with, each written as its own users would."""

@@ -1,0 +1,1 @@
+server ENV.fetch("HOST"), roles: %w[app], user: "deploy"
