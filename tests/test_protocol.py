@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import threading
+import zlib
 from typing import Any
 
 import pytest
@@ -68,9 +69,26 @@ def raw(header: bytes, body: bytes = b"") -> bytes:
     return struct.pack(">I", len(header)) + header + body
 
 
+def compressed(header: bytes) -> bytes:
+    """A message with any bytes as its compressed header."""
+    packed = zlib.compress(header)
+    return struct.pack(">I", len(packed) | 1 << 31) + packed
+
+
+def test_a_long_header_travels_compressed() -> None:
+    """A list of packages takes a fraction of its length, and arrives as it was sent."""
+    sent = Frame({"packages": {f"package-{number}": "1.0" for number in range(200)}}, b"body")
+    data = encoded(sent)
+    assert len(data) < len(str(sent.header)) / 4
+    assert channel(data).receive() == sent
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
+        (compressed(b'"' + b"x" * MOST_HEADER + b'"'), "longer than it may be"),
+        (struct.pack(">I", 4 | 1 << 31) + b"nope", "cannot be decompressed"),
+        (compressed(b"{"), "not JSON"),
         (b"Welcome to Debian\n", "does not speak the protocol"),
         (struct.pack(">I", MOST_HEADER + 1), "does not speak the protocol"),
         (raw(b"[]"), "not a JSON object"),

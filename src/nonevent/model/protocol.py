@@ -1,7 +1,8 @@
 """The framed protocol between client and agent, over any pair of byte streams.
 
 A frame is four bytes, big-endian: the length of a JSON header; the header; and as many bytes
-of body as the header's ``body`` says. One side asks, the other answers with any number of
+of body as the header's ``body`` says. Where the length's first bit is set, the header is compressed
+by zlib, RFC 1950: a manifest is most of what a small deploy sends. One side asks, the other answers with any number of
 events and one last frame that holds ``result`` or ``error``.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import struct
 import threading
+import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,9 @@ MOST_BODY = 64 * 2**20
 CHUNK = 2**18
 """Bytes of a body where much is sent: what is on its way is held in memory at both ends."""
 _LENGTH = struct.Struct(">I")
+_COMPRESSED = 1 << 31
+_SHORT = 512
+"""Bytes below which a header is sent as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +59,10 @@ class Channel:
         """
         if body:
             header = {**header, "body": len(body)}
-        encoded = json.dumps(header, ensure_ascii=False).encode()
+        encoded, length = _packed(json.dumps(header, ensure_ascii=False).encode())
         try:
             with self._sending:
-                self.writer.write(_LENGTH.pack(len(encoded)) + encoded)
+                self.writer.write(_LENGTH.pack(length) + encoded)
                 if body:
                     self.writer.write(body)
                 self.writer.flush()
@@ -77,13 +82,15 @@ class Channel:
         if len(start) < _LENGTH.size:
             raise ProtocolBroken("the connection ended within a message")
         (length,) = _LENGTH.unpack(start)
+        compressed, length = length & _COMPRESSED, length & ~_COMPRESSED
         if length > MOST_HEADER:
             raise ProtocolBroken(
                 "the other side does not speak the protocol of nonevent",
                 context=(f"it began with {start!r}",),
             )
         try:
-            header = json.loads(self._exactly(length))
+            text = self._exactly(length)
+            header = json.loads(_unpacked(text) if compressed else text)
         except (ValueError, RecursionError) as error:
             raise ProtocolBroken(f"a message is not JSON: {error}") from error
         if not isinstance(header, dict):
@@ -98,3 +105,27 @@ class Channel:
         if len(data) < count:
             raise ProtocolBroken("the connection ended within a message")
         return data
+
+
+def _packed(encoded: bytes) -> tuple[bytes, int]:
+    """A header as it travels, and the length that announces it."""
+    if len(encoded) < _SHORT:
+        return encoded, len(encoded)
+    packed = zlib.compress(encoded)
+    return packed, len(packed) | _COMPRESSED
+
+
+def _unpacked(packed: bytes) -> bytes:
+    """The header in what travelled.
+
+    Raises:
+        ProtocolBroken: it is none, or longer than a header may be.
+    """
+    inflater = zlib.decompressobj()
+    try:
+        text = inflater.decompress(packed, MOST_HEADER)
+    except zlib.error as error:
+        raise ProtocolBroken(f"a message cannot be decompressed: {error}") from error
+    if not inflater.eof:
+        raise ProtocolBroken("a message is longer than it may be, or cut off")
+    return text
