@@ -2,8 +2,8 @@
 
 A frame is four bytes, big-endian: the length of a JSON header; the header; and as many bytes
 of body as the header's ``body`` says. Where the length's first bit is set, the header is compressed
-by zlib, RFC 1950: a manifest is most of what a small deploy sends. One side asks, the other answers with any number of
-events and one last frame that holds ``result`` or ``error``.
+by zlib, RFC 1950: a manifest is most of what a small deploy sends. One side asks, the other answers
+with any number of events and one last frame that holds ``result`` or ``error``.
 """
 
 from __future__ import annotations
