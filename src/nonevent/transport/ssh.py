@@ -149,8 +149,9 @@ class Ssh:
         with tempfile.TemporaryFile() as said:
             argv = (*self._ssh(), "-n", "-T", self.host, "true")
             try:
+                # The end of a pipe is seen at once; the end of a process is looked for now and then.
                 status = subprocess.run(
-                    argv, stdout=subprocess.DEVNULL, stderr=said, check=False, timeout=REACH_LIMIT
+                    argv, stdout=subprocess.PIPE, stderr=said, check=False, timeout=REACH_LIMIT
                 ).returncode
             except subprocess.TimeoutExpired:
                 status = _SSH_FAILED
