@@ -149,7 +149,7 @@ class Ssh:
         with tempfile.TemporaryFile() as said:
             argv = (*self._ssh(), "-n", "-T", self.host, "true")
             try:
-                # The end of a pipe is seen at once; the end of a process is looked for now and then.
+                # A pipe: its end is seen at once, that of a process is looked for now and then.
                 status = subprocess.run(
                     argv, stdout=subprocess.PIPE, stderr=said, check=False, timeout=REACH_LIMIT
                 ).returncode
