@@ -230,6 +230,8 @@ class Sandbox(Repository):
 
 
 _FILTERS = (
+    # It may be at work at any moment.
+    (r"^note: busy: the keeper: tidying up\n", ""),
     (r"\b[0-9a-f]{64}\b", "DIGEST"),
     (r"\b\d+ inodes", "N inodes"),
     (r"-[0-9a-f]{7}((?:-dirty)?)-[0-9a-f]{8}\.tar", r"-COMMIT\1-DIGEST.tar"),

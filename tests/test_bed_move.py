@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from bed.visit import get, load
+from bed.wait import until
 from sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -110,12 +111,12 @@ def test_a_line_of_the_proxy_moves_a_site_and_moves_it_back(
         assert get(bed, moved) == r"b'old\n'"
         assert get(bed, moved, name="next.shop.test") == r"b'new\n'"
         pass_to(moved, NEXT)
-        assert get(bed, moved) == r"b'new\n'"
+        until(lambda: get(bed, moved) == r"b'new\n'", seconds=30, what="nginx to reload")
         shop.says("newer")
         shop.type("deploy", "production").must(0)
         assert get(bed, moved) == r"b'newer\n'"
         pass_to(moved, NOW)
-        assert get(bed, moved) == r"b'old\n'"
+        until(lambda: get(bed, moved) == r"b'old\n'", seconds=30, what="nginx to reload")
     assert report["lost"] == {}
     assert report["answered"] > 40
 

@@ -134,3 +134,12 @@ def test_modules_are_imported_until_a_release_with_the_dependencies_has_served()
     assert Import(2) not in plan(wanted, there).steps
     assert plan(wanted, Facts(history=failed, manifests=((1, one),))).steps[1] == Import(2)
     assert plan(deploy(2, named), there).steps[1] == Import(2)
+
+
+def test_a_package_that_is_named_does_not_hide_libraries(host: TinyHost) -> None:
+    """What ``-A`` names is a package: a module in it, called like a library, is not the library."""
+    files = {"work/__init__.py": "import json\njson.dumps", "work/json.py": "1 / 0"}
+    jobs = replace(JOBS, command="python worker.py -A work")
+    events: list[dict[str, Any]] = []
+    host.deploy(parcel("one", services=(*SERVICES, jobs), files=files), events.append)
+    assert steps(events)[1] == ("import", "work")

@@ -80,11 +80,18 @@ def import_modules(host: Host, step: Import) -> str:
 
 
 def _folders(app: Path, service: Service) -> Iterator[Path]:
-    """Folders that a command names: it may change into one, or look for modules there."""
+    """Folders that options name: a command may change into one, or look for modules there.
+
+    What follows ``-A`` is a package, which has a folder too.
+    """
+    before = ""
     for word in shlex.split(service.command):
-        value = word.rpartition("=")[2]
-        if value not in {"", "."} and (app / value).is_dir():
+        option, _, value = word.rpartition("=")
+        option = option or before
+        named = option.startswith("-") and option not in _AFTER
+        if named and value not in {"", "."} and (app / value).is_dir():
             yield app / value
+        before = word
 
 
 def _is_in(roots: Iterable[Path], module: str) -> bool:
