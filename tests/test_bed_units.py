@@ -54,9 +54,10 @@ SETUP = ("setup", "production", "--as", "root")
 
 @pytest.fixture(scope="module")
 def app1(bed: Bed) -> Host:
-    """A fresh host."""
+    """A fresh host, with the folder that the directives name."""
     host = bed.host("app1")
     host.reset()
+    host.run(("install", "-d", "-m", "1777", "/var/spool/shop"))
     return host
 
 
@@ -65,12 +66,22 @@ def shop(bed: Bed, app1: Host, cache: Path) -> Iterator[Sandbox]:
     """A project whose environment `production` is that host, set up and deployed."""
     sandbox = Sandbox(cache)
     sandbox.environ["NONEVENT_SSH"] = f"ssh -F {bed.ssh_config}"
-    config = sandbox.config(after=PRODUCTION.format(address=app1.address))
+    config = sandbox.config(after=PRODUCTION.format(address=app1.address) + DIRECTIVES)
     sandbox.commit({**config, "shop.py": SHOP}, "Add production")
     sandbox.type(*SETUP).must(0)
     sandbox.type("deploy", "production").must(0)
     yield sandbox
     sandbox.end()
+
+
+@pytest.fixture
+def as_found(shop: Sandbox) -> Iterator[None]:
+    """Afterwards the configuration is what it was, in the project and on the host."""
+    before = (shop.path / "nonevent.toml").read_text()
+    yield
+    if (shop.path / "nonevent.toml").read_text() != before:
+        shop.commit({"nonevent.toml": before}, "Configure as before")
+        shop.type(*SETUP).must(0)
 
 
 def serving(host: Host) -> str:
@@ -98,17 +109,18 @@ def test_lines_are_found_by_app_service_and_release(app1: Host) -> None:
         assert asked.stdout == lines
 
 
+@pytest.mark.usefixtures("as_found")
 def test_own_directives_ask_for_setup_and_count(app1: Host, shop: Sandbox) -> None:
     """A changed directive needs a setup first; then systemd has it, and finds nothing wrong."""
-    shop.commit(shop.config(after=DIRECTIVES), "Limit the web service")
+    text = (shop.path / "nonevent.toml").read_text().replace("500M", "400M")
+    shop.commit({"nonevent.toml": text}, "Limit the web service")
     refused = shop.type("deploy", "production").must(1)
-    assert "MemoryMax=500M" in refused.stderr
+    assert "MemoryMax=400M" in refused.stderr
     assert "hint: nonevent setup production" in refused.stderr
-    app1.run(("install", "-d", "-m", "1777", "/var/spool/shop"))
     shop.type(*SETUP).must(0)
     shop.type("deploy", "production").must(0)
     unit = serving(app1)
-    assert shown(app1, unit, "MemoryMax") == str(500 * 2**20)
+    assert shown(app1, unit, "MemoryMax") == str(400 * 2**20)
     pid = shown(app1, unit, "MainPID")
     assert "4321" in app1.read(f"/proc/{pid}/limits")
     inside = ("nsenter", "-t", pid, "-m", "touch", "/var/spool/shop/x")
@@ -218,6 +230,7 @@ def test_a_restricted_key_opens_no_shell(shop: Sandbox, ci: dict[str, str]) -> N
     assert "Permission denied" in elsewhere.stderr
 
 
+@pytest.mark.usefixtures("as_found")
 def test_a_key_that_opens_more_is_refused_and_one_that_goes_is_gone(
     bed: Bed, app1: Host, shop: Sandbox, ci: dict[str, str]
 ) -> None:
@@ -238,6 +251,7 @@ def test_a_key_that_opens_more_is_refused_and_one_that_goes_is_gone(
     shop.type("status", "production", env=ci).must(1)
 
 
+@pytest.mark.usefixtures("as_found")
 def test_setup_by_sudo_with_a_password(app1: Host, shop: Sandbox) -> None:
     """Whoever may use sudo with a password types it in this terminal; without one that is said."""
     app1.run(("useradd", "--create-home", "--shell", "/bin/bash", "ada"))
@@ -294,10 +308,11 @@ ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
 """
 
 
+@pytest.mark.usefixtures("as_found")
 def test_a_server_that_listens_on_a_port(bed: Bed, app1: Host, shop: Sandbox) -> None:
     """Its unit has a relay beside it: nothing is lost, and both are started again together."""
-    before = (shop.path / "nonevent.toml").read_text()
-    text = before.replace("python serve.py {socket}", "python onport.py {port}")
+    text = (shop.path / "nonevent.toml").read_text()
+    text = text.replace("python serve.py {socket}", "python onport.py {port}")
     with load(bed, app1, mix="fast=1") as report:
         shop.commit({"nonevent.toml": text, "onport.py": ON_A_PORT}, "Listen on a port")
         shop.type("deploy", "production").must(0)
@@ -313,7 +328,6 @@ def test_a_server_that_listens_on_a_port(bed: Bed, app1: Host, shop: Sandbox) ->
     until(lambda: get(bed, app1) == r"b'by port\n'", seconds=30, what="the app to answer")
     relays = app1.run(("pgrep", "-u", "shop", "-f", "agent.* relay --listen")).stdout.split()
     assert len(relays) == 1
-    shop.commit({"nonevent.toml": before}, "Listen on a socket again")
 
 
 EMBEDDED = """
@@ -324,6 +338,7 @@ port = 8000
 """
 
 
+@pytest.mark.usefixtures("as_found")
 def test_a_host_moves_to_systemd_once_it_is_stopped(bed: Bed, shop: Sandbox) -> None:
     """Setup refuses where the embedded manager runs the app, and says what to type."""
     app2 = bed.host("app2")
@@ -347,6 +362,7 @@ def test_a_host_moves_to_systemd_once_it_is_stopped(bed: Bed, shop: Sandbox) -> 
     assert "runs its release" in shop.type("status", "other").must(0).stdout
 
 
+@pytest.mark.usefixtures("as_found")
 def test_what_was_written_down_sets_a_host_up(bed: Bed, shop: Sandbox, tmp_path: Path) -> None:
     """Root runs the script of `--emit` on a host, and then `setup` has nothing to do there."""
     app3 = bed.host("app3")

@@ -8,6 +8,7 @@ by hand; those that `setup` writes keep none.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,7 +45,7 @@ def pools(layout: Layout, etc: Path = ETC) -> tuple[Pool, ...]:
     """What pools connections to the app, in the files below ``/etc`` that this user may read."""
     sockets = (
         str(layout.door),
-        *map(str, sorted(layout.run.glob("*.sock"))),
+        *_sockets(layout),
         f"/run/nonevent/{layout.root.name}.sock",
     )
     found: list[Pool] = []
@@ -63,16 +64,23 @@ def pools(layout: Layout, etc: Path = ETC) -> tuple[Pool, ...]:
     return tuple(found)
 
 
+def _sockets(layout: Layout) -> list[str]:
+    """The app's sockets, none where this user may not enter its folder."""
+    try:
+        return sorted(map(str, layout.run.glob("*.sock")))
+    except OSError:
+        return []
+
+
 def _texts(etc: Path) -> Iterator[tuple[Path, str]]:
     """The files that the proxies read, as far as their places tell."""
     for pattern in ("nginx/**/*.conf", "nginx/sites-enabled/*", "caddy/**/*", "haproxy/**/*.cfg"):
         for path in sorted(etc.glob(pattern)):
-            if "sites-available" in path.parts or not path.is_file():
+            if "sites-available" in path.parts:
                 continue
-            try:
-                yield path, path.read_text(errors="replace")
-            except OSError:
-                continue
+            with suppress(OSError):
+                if path.is_file():
+                    yield path, path.read_text(errors="replace")
 
 
 def _without_comments(text: str) -> str:

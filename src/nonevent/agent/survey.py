@@ -62,9 +62,9 @@ def _runs_systemd() -> bool:
 
 
 def _free(root: str) -> int:
-    """Free bytes where the app's folder is, or is going to be."""
-    place = Path(root)
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    room = os.statvfs(place)
-    return room.f_bavail * room.f_frsize
+    """Free bytes where the app's folder is, or is going to be, as far as this user may look."""
+    for place in (Path(root), *Path(root).parents):
+        with suppress(OSError):
+            room = os.statvfs(place)
+            return room.f_bavail * room.f_frsize
+    return 0
