@@ -261,7 +261,7 @@ def test_a_hostile_member_is_refused(made: Path, trick: str) -> None:
 def test_other_bytes_of_the_same_size_are_refused(made: Path) -> None:
     """A file whose content is not what the list's hash says is named."""
     packed(made, unpacked(made).replace(b"print()\n", b"import x"))
-    assert "app/app/manage.py is not what the list says" in refusal(made)
+    assert "app/app/manage.py is not what its file list says" in refusal(made)
 
 
 def test_nothing_may_follow(made: Path) -> None:

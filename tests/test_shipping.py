@@ -152,7 +152,7 @@ def test_a_damaged_artifact_leaves_nothing_on_the_host(host: TinyHost, tmp_path:
     good = opened.path.read_bytes()
     opened.path.write_bytes(good[: len(good) // 3] + b"!" + good[len(good) // 3 + 1 :])
     with agent(host) as connection:
-        with pytest.raises(ArtifactInvalid):
+        with pytest.raises(ArtifactInvalid, match=f"{opened.path.name}.* app/lib/big.bin"):
             ship(connection, opened, "app", ignore)
         assert os.listdir(host.layout.layers) == []
         opened.path.write_bytes(good)
@@ -160,12 +160,41 @@ def test_a_damaged_artifact_leaves_nothing_on_the_host(host: TinyHost, tmp_path:
     must_have(host, opened, "app")
 
 
-def test_an_artifact_that_was_packed_anew_is_refused(host: TinyHost, tmp_path: Path) -> None:
-    """Layers that have no frame of their own cannot be sent; the error says what to do."""
+def test_an_artifact_that_was_packed_anew_is_sent(
+    host: TinyHost, tmp_path: Path, encoding: str
+) -> None:
+    """Layers that have no frame of their own arrive all the same, whole and as a change."""
+    first = made(tmp_path / "first", **{"a.py": b"a = 1\n"})
+    second = made(tmp_path / "second", **{"a.py": b"a = 2\n"})
+    pack_anew(first)
+    pack_anew(second)
+    with agent(host) as connection:
+        connection.near = encoding == "plain"
+        for name in ("deps", "app"):
+            assert ship(connection, first, name, ignore) > 900_000
+            must_have(host, first, name)
+            assert ship(connection, second, name, ignore) < 4000
+            must_have(host, second, name)
+
+
+def test_an_artifact_that_ends_too_early_leaves_nothing(
+    host: TinyHost, tmp_path: Path, encoding: str
+) -> None:
+    """What this side cannot read further is named with the place; the host keeps nothing of it."""
     opened = made(tmp_path / "first")
+    pack_anew(opened)
+    os.truncate(opened.path, opened.path.stat().st_size // 2)
+    with agent(host) as connection:
+        connection.near = encoding == "plain"
+        place = f"{opened.path.name} ends too early, at app/lib/big.bin"
+        with pytest.raises(ArtifactInvalid, match=place):
+            ship(connection, opened, "app", ignore)
+    assert os.listdir(host.layout.layers) == []
+
+
+def pack_anew(opened: Artifact) -> None:
+    """What somebody does who unpacks a file and packs it again: all is in one frame."""
     with opened.path.open("rb") as source, artifact.decompressing(source) as stream:
         content = stream.read()
     with opened.path.open("wb") as out, artifact.compressing(out) as again:
         again.write(content)
-    with agent(host) as connection, pytest.raises(ArtifactInvalid, match="was not packed by"):
-        ship(connection, Artifact.open(opened.path), "app", ignore)

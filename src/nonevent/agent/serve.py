@@ -283,7 +283,8 @@ def _next_data(server: Server) -> bytes:
         # The end is there for the loop too, which would wait for it.
         server.requests.put(None)
         raise ProtocolBroken("the connection ended within a layer")
-    if server.cancelled.is_set():
+    # Where the connection broke, what came before counts: the next attempt goes on from there.
+    if server.cancelled.is_set() and not server.gone.is_set():
         raise Interrupted("interrupted")
     if following.header.get("request") != "data":
         raise ProtocolBroken("something else than data arrived within a layer")

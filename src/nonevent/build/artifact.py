@@ -127,13 +127,16 @@ class Artifact:
         """The file list of a layer, not yet read."""
         return self.lists[self._number(name)]
 
+    @property
+    def framed(self) -> bool:
+        """Whether each layer has a zstd frame of its own, as far as their number tells."""
+        with self.path.open("rb") as file:
+            return len(frame_sizes(file)) == len(self.lists) + 2
+
     def packed(self, name: str) -> Iterator[bytes]:
-        """The members of a layer as they lie in the file, in a zstd frame of their own.
+        """The members of a layer as they lie in the file, which is :attr:`framed`.
 
         Whoever unpacks them sees whether they are what the list says.
-
-        Raises:
-            ArtifactInvalid: they have no frame of their own.
         """
         with self.path.open("rb") as file:
             left = self._find(file, name)
@@ -147,30 +150,28 @@ class Artifact:
         Nothing is compared: whoever gets them sees whether they are what the list says.
 
         Raises:
-            ArtifactInvalid: as for :meth:`packed` and :attr:`layers`.
+            ArtifactInvalid: as for :attr:`layers`, or the file is damaged or ends too early.
         """
         layer = self._layer(self._number(name))
+        if not self.framed:
+            yield from self._sought(layer, numbers)
+            return
         with self.path.open("rb") as file:
             self._find(file, name)
             with decompressing(file) as source:
-                stream, unseen = Stream(source, self.path.name), 0
-                for number, entry in enumerate(layer.entries):
-                    size = _member_size(f"{name}/{entry.path}", entry)
-                    if numbers is None or number in numbers:
-                        stream.skip(unseen)
-                        unseen = 0
-                        yield from stream.pieces(size)
-                    else:
-                        unseen += size
+                yield from _chosen(layer, Stream(source, self.path.name), numbers)
+
+    def _sought(self, layer: Layer, numbers: Container[int] | None) -> Iterator[bytes]:
+        """The members of a layer in a file that was packed anew, read from its beginning."""
+        with _reading(self.path) as stream:
+            _read_head(self.path, stream)
+            for before in self.layers[: self._number(layer.name)]:
+                stream.skip(sum(_member_size(before.name, entry) for entry in before.entries))
+            yield from _chosen(layer, stream, numbers)
 
     def _find(self, file: IO[bytes], name: str) -> int:
         """Turn a file to where a layer's members begin; their packed size."""
         sizes, number = frame_sizes(file), self._number(name)
-        if len(sizes) != len(self.lists) + 2:
-            raise ArtifactInvalid(
-                f"{self.path.name} was not packed by `nonevent build`",
-                hint="build the artifact again",
-            )
         # In front of the layers there is a frame with the manifest and the lists.
         file.seek(sum(sizes[: number + 1]))
         return sizes[number + 1]
@@ -223,9 +224,11 @@ def verify(path: Path) -> Artifact:
         artifact = _read_head(path, stream)
         for layer in artifact.layers:
             for file, body in _members(layer, stream):
-                if hashlib.file_digest(body, "sha256").hexdigest() != file.digest:
+                found = hashlib.file_digest(body, "sha256").hexdigest()
+                if found != file.digest:
                     raise ArtifactInvalid(
-                        f"{layer.name}/{file.path} is not what the list says",
+                        f"{path.name}: {layer.name}/{file.path} is not what its file list says",
+                        context=(f"expected SHA-256 {file.digest}", f"found {found}"),
                         hint="build or fetch the artifact again",
                     )
         stream.end()
@@ -271,12 +274,26 @@ def _invalid(path: Path, error: FormatInvalid) -> ArtifactInvalid:
     return ArtifactInvalid(f"{path.name}: {error.message}", context=error.context[:30])
 
 
-def _member_size(where: str, entry: Entry) -> int:
+def _member_size(layer: str, entry: Entry) -> int:
+    where = f"{layer}/{entry.path}"
     match entry:
         case Link(target=target):
             return tar.header_size(where, link=target)
         case File(size=size):
             return tar.header_size(where) + size + len(tar.padding(size))
+
+
+def _chosen(layer: Layer, stream: Stream, numbers: Container[int] | None) -> Iterator[bytes]:
+    """The members of a layer, which comes next in the stream: all, or those of the numbers."""
+    unseen = 0
+    for number, entry in enumerate(layer.entries):
+        size = _member_size(layer.name, entry)
+        if numbers is None or number in numbers:
+            stream.skip(unseen)
+            unseen = 0
+            yield from stream.pieces(size)
+        else:
+            unseen += size
 
 
 def _members(layer: Layer, stream: Stream) -> Iterator[tuple[File, BufferedReader]]:

@@ -21,11 +21,13 @@ reason_option = click.option("--reason", default="", help="Why; it goes into the
 
 def artifact_of(command: Command, project: Project, what: str, *, dirty: bool) -> Artifact:
     """The artifact that is named by its file, or built from a ref."""
-    from nonevent.build.artifact import Artifact
+    from nonevent.build.artifact import Artifact, verify
 
     path = Path(what)
     if what.endswith(".tar.zst") or path.is_file():
-        return Artifact.open(path)
+        artifact = Artifact.open(path)
+        # Somebody cut it off or packed it anew: nothing of it goes out before all of it is seen.
+        return artifact if artifact.framed else verify(path)
     built = command.build(project, what, dirty=dirty)
     if built.reused:
         command.output.scope = "build"

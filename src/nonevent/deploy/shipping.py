@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nonevent.build.artifact import verify
 from nonevent.build.zstd import compressed
+from nonevent.errors import ArtifactInvalid, FormatInvalid
 from nonevent.model import pieces
 from nonevent.model.parse import Table, parse
 from nonevent.model.protocol import CHUNK
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from nonevent.build.artifact import Artifact
+    from nonevent.model.protocol import Channel
     from nonevent.transport.base import Connection
 
 FAST = 1
@@ -45,13 +49,26 @@ def ship(
         ArtifactInvalid: found out here or on the host.
         DiskFull: the host has no room.
     """
-    channel = connection.channel
-    before = channel.sent
-    asked = _agree(connection, artifact, name)
-    encoding = "zstd" if asked.zstd else "plain" if connection.near else "zlib"
-    channel.send({"request": "files", "encoding": encoding})
+    before = connection.channel.sent
+    try:
+        asked = _agree(connection, artifact, name)
+        encoding = "zstd" if asked.zstd else "plain" if connection.near else "zlib"
+        connection.channel.send({"request": "files", "encoding": encoding})
+        # Where the file cannot be read further, the host sees an early end, and keeps nothing.
+        with suppress(ArtifactInvalid):
+            _send(connection.channel, _encoded(artifact, name, asked, encoding))
+        connection.channel.send({"request": "data"})
+        connection.answer(on_event=on_event)
+    except (ArtifactInvalid, FormatInvalid):
+        # Reading all of the file says best what is wrong in it.
+        verify(artifact.path)
+        raise
+    return connection.channel.sent - before
+
+
+def _send(channel: Channel, encoded: Iterator[bytes]) -> None:
     waiting = bytearray()
-    for data in _encoded(artifact, name, asked, encoding):
+    for data in encoded:
         # What is small shares a frame.
         waiting += data
         while len(waiting) >= CHUNK:
@@ -59,9 +76,6 @@ def ship(
             del waiting[:CHUNK]
     if waiting:
         channel.send({"request": "data"}, bytes(waiting))
-    channel.send({"request": "data"})
-    connection.answer(on_event=on_event)
-    return channel.sent - before
 
 
 def _agree(connection: Connection, artifact: Artifact, name: str) -> Asked:
@@ -92,7 +106,7 @@ def _agree(connection: Connection, artifact: Artifact, name: str) -> Asked:
 
 def _encoded(artifact: Artifact, name: str, asked: Asked, encoding: str) -> Iterator[bytes]:
     """What the host asked for, as it travels."""
-    if asked.numbers is None and encoding == "zstd":
+    if asked.numbers is None and encoding == "zstd" and artifact.framed:
         return artifact.packed(name)
     members = artifact.members(name, asked.numbers)
     match encoding:
