@@ -64,6 +64,14 @@ def commands() -> dict[str, click.Command]:
 
 def main() -> int:
     """Run a command; returns the exit code, see docs/reference/exit-codes.md."""
+    status = _run()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Said is said: one more Ctrl-C while Python comes to its end must not change the exit code.
+        signal.signal(number, signal.SIG_IGN)
+    return status
+
+
+def _run() -> int:
     output = Output(as_json="--json" in _own_words(sys.argv[1:]))
     for number in (signal.SIGTERM, signal.SIGHUP):
         # Whoever ends us otherwise than by Ctrl-C gets the same way out.

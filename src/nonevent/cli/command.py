@@ -77,8 +77,9 @@ class Command:
                 raise Interrupted(
                     "interrupted", hint=f"nonevent status {task.environment.name}"
                 ) from None
-            except ProtocolBroken as error:
-                error.hint = error.hint or f"nonevent status {task.environment.name}"
+            except (Interrupted, ProtocolBroken) as error:
+                if not error.serves:
+                    error.hint = error.hint or f"nonevent status {task.environment.name}"
                 raise
 
     def build(
