@@ -69,18 +69,23 @@ class Command:
                 context=("hosts: " + ", ".join(labels.values()),),
             )
         self.output.several = max(map(len, chosen.values())) if len(chosen) > 1 else 0
-        with reached(project, task, self.narrator, chosen) as fleet:
-            self.output.scope = task.environment.name
-            try:
+        talked = False
+        try:
+            with reached(project, task, self.narrator, chosen) as fleet:
+                talked = True
+                self.output.scope = task.environment.name
                 yield fleet
-            except KeyboardInterrupt:
-                raise Interrupted(
-                    "interrupted", hint=f"nonevent status {task.environment.name}"
-                ) from None
-            except (Interrupted, ProtocolBroken) as error:
-                if not error.serves:
-                    error.hint = error.hint or f"nonevent status {task.environment.name}"
+        except KeyboardInterrupt:
+            if not talked:
                 raise
+            # Also while connections are closed: what was asked for may have been done.
+            raise Interrupted(
+                "interrupted", hint=f"nonevent status {task.environment.name}"
+            ) from None
+        except (Interrupted, ProtocolBroken) as error:
+            if talked and not error.serves:
+                error.hint = error.hint or f"nonevent status {task.environment.name}"
+            raise
 
     def build(
         self,
