@@ -226,7 +226,7 @@ def test_stop_and_rotated_secrets_end_it(host: TinyHost) -> None:
 
 @pytest.mark.parametrize(
     ("moment", "serving", "stands_by"),
-    [("begun switch", "1", set()), ("begun confirm", "1", set()), ("done confirm", "2", {"web-1"})],
+    [("begun switch", "1", set()), ("begun watch", "1", set()), ("done confirm", "2", {"web-1"})],
 )
 def test_a_killed_agent_leaves_a_standby_or_none(
     host: TinyHost, moment: str, serving: str, stands_by: set[str]
