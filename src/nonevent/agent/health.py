@@ -86,16 +86,17 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def _must_live(host: Host, instance: InstanceId) -> Instance:
-    """The instance, which has not ended since it was started.
+def _must_live(host: Host, instance: InstanceId, *, first: int = 0) -> Instance:
+    """The instance, which has not ended since it was started, or since it was seen as ``first``.
 
     Raises:
         BootFailed: it has, with the end of its log.
     """
     found = running.seen(host, instance)
-    if found and found.usable:
+    if found and found.usable and first in (0, found.pid):
         return found
-    how = found.detail if found and found.detail else "is not running"
+    gone = "ended right after its start" if first else "is not running"
+    how = found.detail if found and found.detail else gone
     raise BootFailed(
         f"{instance.service} of release {instance.release} {how}",
         context=host.manager.last_lines(host.layout, str(instance)),
@@ -122,12 +123,7 @@ def steady(host: Host, instance: InstanceId) -> str:
     deadline = time.monotonic() + STEADY_LIMIT
     first = 0
     while True:
-        found = _must_live(host, instance)
-        if first and found.pid != first:
-            raise BootFailed(
-                f"{instance.service} of release {instance.release} ended right after its start",
-                context=host.manager.last_lines(host.layout, str(instance)),
-            )
+        found = _must_live(host, instance, first=first)
         first = found.pid
         process = kernel.process(found.pid)
         age = time.time() - process.started if process else 0.0
