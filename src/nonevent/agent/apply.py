@@ -86,7 +86,7 @@ def carry_out(host: Host, steps: tuple[Step, ...], want: Want, written: Journal)
     for number, step in enumerate(steps):
         host.check()
         while want.together and not host.going_back and gates and gates[0].is_before(step):
-            _wait_for_others(host, gates.pop(0), want)
+            host.wait_for_others(gates.pop(0), want.confirm_within)
         if not host.going_back:
             written.begun(number)
         raw = step_as_dict(step)
@@ -105,11 +105,6 @@ def carry_out(host: Host, steps: tuple[Step, ...], want: Want, written: Journal)
         )
         if not host.going_back:
             written.done(number)
-
-
-def _wait_for_others(host: Host, gate: Gate, want: Want) -> None:
-    if host.wait_for_others:
-        host.wait_for_others(gate, want.confirm_within)
 
 
 def named(layout: Layout, error: Exception) -> NoneventError:

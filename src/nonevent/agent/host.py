@@ -30,6 +30,10 @@ def never() -> bool:
     return False
 
 
+def alone(gate: Gate, limit: float) -> None:
+    """There is no other host to wait for."""
+
+
 @dataclass(slots=True)
 class Host:
     """What steps need, and how far the plan has got."""
@@ -38,7 +42,7 @@ class Host:
     manager: ProcessManager
     emit: Callable[[dict[str, object]], None] = nothing
     interrupted: Callable[[], bool] = never
-    wait_for_others: Callable[[Gate, float], None] | None = None
+    wait_for_others: Callable[[Gate, float], None] = alone
     """Waits where several hosts go on together, for so many seconds at most."""
     inside: bool = False
     """Whether this runs under the embedded process manager itself, which it must not end."""

@@ -69,10 +69,10 @@ def build_bundle(python: Interpreter, *, cache: Path, env: Mapping[str, str]) ->
         compile_tree(tree, ("lib",), python=python, env=env)
         _try(tree, env)
         # An extension of the standard library that the app never imports needs nothing.
-        own = needs_of(tree / "bin")
+        own, every = needs_of(tree / "bin"), needs_of(tree)
         return Needs(
-            glibc=needs_of(tree).glibc,
-            cpu=needs_of(tree).cpu,
+            glibc=every.glibc,
+            cpu=every.cpu,
             libraries=tuple(name for name in own.libraries if not (tree / "lib" / name).exists()),
         ), ()
 

@@ -10,7 +10,6 @@ import click
 
 from nonevent.cli.command import Command, common
 from nonevent.cli.output import size
-from nonevent.cli.setup import check_hosts
 from nonevent.config.reference import annotated
 from nonevent.model.manifest import PLATFORMS
 
@@ -77,6 +76,8 @@ def check(command: Command, environment: str | None, keys: bool, as_user: str) -
     command.output.event("checked", app=app.app, services=[each.name for each in app.services])
     command.output.line("", f"the configuration of {app.app} is right: {services}")
     if environment:
+        from nonevent.cli.setup import check_hosts
+
         check_hosts(command, environment, as_user)
 
 

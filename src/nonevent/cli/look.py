@@ -50,7 +50,7 @@ def plan(command: Command, environment: str, what: str, dirty: bool) -> None:
         config, secrets = session.configure(values.settings, values.secrets, check=True)
         first = member is fleet.first
         goal = Deploy(manifest=manifest, config=config, secrets=secrets, commands=first)
-        steps = session.plan(want(task, goal, member=member))
+        steps = session.plan(want(task, goal, member=member)).steps
         current = session.history().current
         return missing, steps, session.manifest(current) if current else None
 

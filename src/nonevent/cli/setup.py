@@ -51,7 +51,8 @@ def setup(command: Command, environment: str, check: bool, into: Path | None, as
     for host in _transports(project, task):
         seer = surveyor(host, as_user)
         command.output.doing("looking at", host.host)
-        wanted = decided(task, host, look(seer, task, host.root))
+        seen = look(seer, task, host.root)
+        wanted = decided(task, host, seen)
         command.output.quiet()
         if into:
             for path in emit(wanted, into / labels[host.host] if several else into):
@@ -60,7 +61,8 @@ def setup(command: Command, environment: str, check: bool, into: Path | None, as
             continue
         if several:
             command.output.data(labels[host.host])
-        status = carry_out(seer, task, wanted, check=check, as_json=command.output.as_json)
+        as_json = command.output.as_json
+        status = carry_out(seer, task, wanted, is_root=seen.root, check=check, as_json=as_json)
         host.leave()
         if status:
             sys.exit(status)

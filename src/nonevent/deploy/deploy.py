@@ -63,7 +63,7 @@ def want(
         manager=environment.manager,
         keep=environment.keep,
         keep_failed=environment.keep_failed,
-        services=member.services if member else None,
+        services=member.session.services if member else None,
         together=together,
         confirm_within=environment.confirm_within,
         site=environment.reload,
@@ -146,13 +146,9 @@ def _number(fleet: Fleet, task: Task, goals: Mapping[str, Deploy]) -> int:
     """The number that the release gets everywhere; 0 where all hosts serve it already."""
 
     def look(member: Member) -> tuple[int | None, int | None, int]:
-        session, goal = member.session, goals[member.label]
-        history = session.history()
-        return (
-            session.would_run(want(task, goal, member=member)),
-            history.current,
-            (history.next_number),
-        )
+        planned = member.session.plan(want(task, goals[member.label], member=member))
+        history = member.session.history()
+        return planned.release, history.current, history.next_number
 
     seen = fleet.everywhere(look).values()
     releases = {release for release, _, _ in seen}

@@ -100,20 +100,20 @@ def build_on(host: Ssh, request: Request) -> Built:
     try:
         child.stdin.write(packed)
         child.stdin.flush()
-        path = _receive(child.stdout, request.output)
+        built = _receive(child.stdout, request.output)
     except BrokenPipeError:
-        path = None
+        built = None
     finally:
         # The host's shell notices, and cleans up.
         child.stdout.close()
         _close(child.stdin)
         status = _ended(child)
-    if path is None:
+    if built is None:
         raise BuildFailed(
             f"the build on {host.host} failed, with exit code {status}",
             hint=f"what it needs stands above; ssh {host.host} looks there",
         )
-    return Built(path=path, manifest=verify(path).manifest, reused=False)
+    return built
 
 
 def _close(stream: IO[bytes]) -> None:
@@ -181,7 +181,7 @@ def _needs() -> list[str]:
     return sorted(f"{name}=={distribution(name).version}" for name in plain)
 
 
-def _receive(stream: IO[bytes], output: Path) -> Path | None:
+def _receive(stream: IO[bytes], output: Path) -> Built | None:
     """Write the artifact that arrives into a folder; None where none does.
 
     Raises:
@@ -207,9 +207,9 @@ def _receive(stream: IO[bytes], output: Path) -> Path | None:
                 left -= len(chunk)
             out.flush()
             beside.chmod(0o644)
-            verify(beside)
+            manifest = verify(beside).manifest
             publish(beside, file)
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
-    return file
+    return Built(path=file, manifest=manifest, reused=False)

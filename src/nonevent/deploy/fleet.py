@@ -51,8 +51,6 @@ class Member:
     label: str
     """What it is called on the screen: short, and no other is called so."""
     session: Session
-    services: tuple[str, ...] | None
-    """Those that run there; None for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,10 +269,13 @@ def _member(
         listener.agent(raw, label=label)
 
     services = task.app.runs_on(task.environment, host)
-    return Member(host, labels[host], Session(connection, on_event, services), services)
+    return Member(host, labels[host], Session(connection, on_event, services))
 
 
 def _canary(app: App, members: tuple[Member, ...]) -> str:
     webs = {each.name for each in app.services if each.kind is Kind.WEB}
-    serving = (each for each in members if each.services is None or webs & set(each.services))
-    return next(serving, members[0]).label
+
+    def serves(session: Session) -> bool:
+        return session.services is None or not webs.isdisjoint(session.services)
+
+    return next((each for each in members if serves(each.session)), members[0]).label

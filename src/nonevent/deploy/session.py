@@ -10,7 +10,7 @@ from nonevent.deploy.shipping import ship
 from nonevent.model.ledger import History, fold, read_line
 from nonevent.model.manifest import Manifest, manifest_from
 from nonevent.model.parse import Table, parse
-from nonevent.model.plan import Gate, Step, read_step
+from nonevent.model.plan import Gate, Plan, read_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -117,19 +117,15 @@ class Session:
 
         return parse("the answer to apply", result, outcome)
 
-    def plan(self, want: Want) -> tuple[Step, ...]:
+    def plan(self, want: Want) -> Plan:
         """What :meth:`apply` would do now."""
         result = self.connection.request({"request": "plan", "want": want.as_dict()})
 
-        def steps(table: Table) -> tuple[Step, ...]:
-            return tuple(read_step(each) for each in table.tables("steps"))
+        def decided(table: Table) -> Plan:
+            steps = tuple(read_step(each) for each in table.tables("steps"))
+            return Plan(release=table.maybe_number("release"), steps=steps)
 
-        return parse("the plan", result, steps)
-
-    def would_run(self, want: Want) -> int | None:
-        """The release that would run after :meth:`apply` did this want."""
-        result = self.connection.request({"request": "plan", "want": want.as_dict()})
-        return parse("the plan", result, lambda table: table.maybe_number("release"))
+        return parse("the plan", result, decided)
 
     def history(self) -> History:
         """What the host's ledger amounts to."""

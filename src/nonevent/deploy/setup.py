@@ -230,7 +230,9 @@ def refuse_unfit(task: Task, seen: Survey) -> None:
         )
 
 
-def carry_out(host: Ssh, task: Task, wanted: Setup, *, check: bool, as_json: bool) -> int:
+def carry_out(
+    host: Ssh, task: Task, wanted: Setup, *, is_root: bool, check: bool, as_json: bool
+) -> int:
     """Have root make it so, through sudo where we are not root; returns the exit status.
 
     The terminal is passed on: sudo may ask for a password.
@@ -238,8 +240,6 @@ def carry_out(host: Ssh, task: Task, wanted: Setup, *, check: bool, as_json: boo
     with host.connect(task.by) as connection:
         raw = connection.request({"request": "stow", "setup": wanted.as_dict()})
         path = parse("the answer to stow", raw, lambda table: table.text("path"))
-        asked: dict[str, object] = {"request": "survey", "app": task.app.app, "root": "/"}
-        is_root = parse("the answer to survey", connection.request(asked), _survey).root
     if not (is_root or sys.stdin.isatty()) and host.sudo_asks():
         raise HostUnfit(
             f"sudo on {host.host} asks for a password, and here is no terminal to type it in",

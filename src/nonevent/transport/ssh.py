@@ -145,11 +145,12 @@ class Ssh:
         Raises:
             TransportFailed: with what ssh said.
         """
-        # Not a pipe: the master goes on in the background and would keep it open.
+        # What ssh says goes to a file: the master goes on in the background and would keep a pipe
+        # open. Its output is one, which `true` closes: subprocess sees that at once, where it looks
+        # for the end of a process only now and then.
         with tempfile.TemporaryFile() as said:
             argv = (*self._ssh(), "-n", "-T", self.host, "true")
             try:
-                # A pipe: its end is seen at once, that of a process is looked for now and then.
                 status = subprocess.run(
                     argv, stdout=subprocess.PIPE, stderr=said, check=False, timeout=REACH_LIMIT
                 ).returncode
