@@ -100,6 +100,7 @@ def test_a_program_that_does_not_run_is_none(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert not inflate.has_zstd()
+    program.unlink()
     with pytest.raises(ArtifactInvalid, match="cannot unpack"), inflate.inflating("zstd", print):
         pass
 

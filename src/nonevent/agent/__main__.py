@@ -8,13 +8,9 @@ input and prints events, one JSON object a line; ``exec`` becomes a process of a
 from __future__ import annotations
 
 import argparse
-import compileall
 import json
 import os
-import py_compile
-import shutil
 import sys
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -185,6 +181,11 @@ def _setup(chosen: argparse.Namespace) -> int:
 
 def _unpack(chosen: argparse.Namespace) -> int:
     """Make a folder of the zipapp this runs from, with byte code, in one rename."""
+    import compileall
+    import py_compile
+    import shutil
+    import zipfile
+
     folder: Path = chosen.folder
     partial = folder.with_name(f".{folder.name}.{os.getpid()}")
     with zipfile.ZipFile(sys.argv[0]) as archive:

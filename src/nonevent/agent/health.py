@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from nonevent.agent.release import Staged
     from nonevent.model.service import Service
 
+BOOTING = 0.02
+"""Seconds between two probes of an instance that does not answer well yet."""
 STEADY_LIMIT = 30.0
 """Seconds within which a worker must be up for good."""
 STEADY = 3.0
@@ -43,7 +45,8 @@ def probe_until_healthy(host: Host, instance: InstanceId) -> str:
     began = time.monotonic()
     good, complaints = 0, dict[str, int]()
     # What stood by is long past its boot: its answers need no time between them.
-    age = time.time() - _must_live(host, instance).started
+    alive = _must_live(host, instance)
+    age = time.time() - alive.started
     between = 0.0 if age > health.timeout else health.interval
     while good < health.answers:
         left = began + health.timeout - time.monotonic()
@@ -54,13 +57,13 @@ def probe_until_healthy(host: Host, instance: InstanceId) -> str:
         complaint = answer.complaint(names)
         good = 0 if complaint else good + 1
         if complaint:
-            _must_live(host, instance)
+            # Asking the manager takes more time than asking the app.
+            alive = alive if _lives(alive.pid) else _must_live(host, instance)
             complaints[complaint] = complaints.get(complaint, 0) + 1
             between = health.interval
         if good < health.answers:
-            host.pause(min(health.interval, 0.05) if complaint else between)
-    alive = _must_live(host, instance)
-    _prove(host, alive, staged)
+            host.pause(min(health.interval, BOOTING) if complaint else between)
+    _prove(host, _must_live(host, instance), staged)
     return f"{health.answers} good answers"
 
 
@@ -190,15 +193,19 @@ def _look(
     return complaint
 
 
+def _lives(pid: int) -> bool:
+    process = kernel.process(pid)
+    return process is not None and process.state != "Z"
+
+
 def _must_be(host: Host, instance: InstanceId, pid: int) -> None:
     """The instance runs, and was not started again.
 
     Raises:
         BootFailed: it ended, with the end of its log.
     """
-    found, process = running.seen(host, instance), kernel.process(pid)
-    lives = process is not None and process.state != "Z"
-    if not lives or found is None or not found.usable or found.pid != pid:
+    found = running.seen(host, instance)
+    if not _lives(pid) or found is None or not found.usable or found.pid != pid:
         raise BootFailed(
             f"{instance.service} of release {instance.release} died after the switch",
             context=host.manager.last_lines(host.layout, str(instance)),

@@ -33,18 +33,13 @@ END_LIMIT = 60.0
 
 def has_zstd() -> bool:
     """Whether this host can unpack zstd."""
-    return sys.version_info >= (3, 14) or _program() is not None
-
-
-def _program() -> str | None:
-    """The program ``zstd``, where it runs."""
-    program = shutil.which("zstd")
-    if program is None:
-        return None
+    if sys.version_info >= (3, 14):
+        return True
+    # What is called so and does not run is none.
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        subprocess.run((program, "-V"), check=True, capture_output=True, timeout=END_LIMIT)
-        return program
-    return None
+        subprocess.run(("zstd", "-V"), check=True, capture_output=True, timeout=END_LIMIT)
+        return True
+    return False
 
 
 @contextmanager
@@ -99,7 +94,7 @@ def _by_library(
 @contextmanager
 def _by_program(write: Callable[[bytes], None]) -> Iterator[Callable[[bytes], None]]:
     """A second thread reads what the program writes, so that neither waits for the other."""
-    program = _program()
+    program = shutil.which("zstd")
     if program is None:
         raise ArtifactInvalid("the client sent zstd, which this host cannot unpack")
     failures: list[BaseException] = []

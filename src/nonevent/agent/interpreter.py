@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,6 +88,8 @@ def _candidates(minor: str) -> Iterator[Path]:
 @functools.cache
 def _version(path: str) -> str:
     """The full version of an interpreter, or nothing where it does not run or is not CPython."""
+    if path == own_python() and sys.implementation.name == "cpython":
+        return ".".join(map(str, sys.version_info[:3]))
     try:
         answer = subprocess.run(
             (path, "-I", "-S", "-c", _ASK),

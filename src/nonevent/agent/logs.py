@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from io import FileIO
 from typing import TYPE_CHECKING
 
+from nonevent.errors import UsageError
 from nonevent.model.instance import read_instance_id
 
 if TYPE_CHECKING:
@@ -112,17 +113,27 @@ def names(layout: Layout) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in layout.logs.glob("*.log")))
 
 
-def last(layout: Layout, asked: Asked) -> Iterator[Entry]:
-    """The last lines of each log."""
+def lines(layout: Layout, asked: Asked, *, ended: Callable[[], bool] | None) -> Iterator[Entry]:
+    """The last lines of each log; with ``ended`` also each line as it is written, until then.
+
+    Raises:
+        UsageError: there is no such log.
+    """
+    if not chosen(layout, asked):
+        known = ", ".join(names(layout))
+        raise UsageError("there is no such log", context=(f"logs: {known or 'none'}",))
+    return _follow(layout, asked, ended=ended) if ended else _last(layout, asked)
+
+
+def _last(layout: Layout, asked: Asked) -> Iterator[Entry]:
     for path in chosen(layout, asked):
         data = path.read_bytes()[-CHUNK:]
-        lines = data.decode(errors="replace").splitlines()
-        yield from (Entry(path.stem, line) for line in lines[-asked.lines :])
+        found = data.decode(errors="replace").splitlines()
+        yield from (Entry(path.stem, line) for line in found[-asked.lines :])
 
 
-def follow(layout: Layout, asked: Asked, *, ended: Callable[[], bool]) -> Iterator[Entry]:
-    """The last lines, and then each line as it is written, until ``ended``."""
-    yield from last(layout, asked)
+def _follow(layout: Layout, asked: Asked, *, ended: Callable[[], bool]) -> Iterator[Entry]:
+    yield from _last(layout, asked)
     tails: dict[Path, _Tail] = {}
     for path in chosen(layout, asked):
         stat = path.stat()

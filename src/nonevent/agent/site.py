@@ -8,7 +8,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, assert_never
 
-from nonevent.agent import images, kernel, ledger, probe, release, switch, variables
+from nonevent.agent import images, kernel, ledger, release, switch, variables
 from nonevent.agent.logs import EVIDENCE
 from nonevent.agent.process.site import Site
 from nonevent.errors import BootFailed, HostUnfit, ProbeFailed, ProofFailed, ReleaseUnknown
@@ -210,6 +210,9 @@ def _prove(host: Host, number: int | None, site: Wanted) -> str:
 
 def _ask(address: str, staged: Staged, health: Health) -> str:
     """What is wrong with the answer that visitors get now, or nothing."""
+    # Only sites need it here, and it takes a while to import.
+    from nonevent.agent import probe
+
     name, _, port = address.rpartition(":")
     answer = probe.probe_port(name.strip("[]"), int(port), health)
     return answer.complaint(probe.names_of(staged.number, staged.manifest))

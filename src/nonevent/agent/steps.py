@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, assert_never
 
 from nonevent.agent import facts, layers, ledger, lock, release, running, site, switch
 from nonevent.agent.command import run_command
-from nonevent.agent.health import probe_until_healthy, steady, watch
 from nonevent.agent.layers import remove_tree
 from nonevent.agent.modules import import_modules
 from nonevent.agent.process.base import Program
@@ -68,10 +67,8 @@ def take(host: Host, step: Step, want: Want) -> str:  # noqa: C901, PLR0911, PLR
             return _keep(host)
         case Boot(instance=instance):
             return running.boot(host, instance)
-        case Probe(instance=instance):
-            return probe_until_healthy(host, instance)
-        case Steady(instance=instance):
-            return steady(host, instance)
+        case Probe() | Steady() | Watch():
+            return _see_health(host, step)
         case Retire(instance=instance):
             return running.retire(host, instance)
         case Halt(instance=instance):
@@ -80,8 +77,6 @@ def take(host: Host, step: Step, want: Want) -> str:  # noqa: C901, PLR0911, PLR
             return _switch(host, step, want)
         case Reload() | Prove():
             return site.take(host, step, want)
-        case Watch(instances=instances):
-            return watch(host, instances)
         case Confirm():
             return _confirm(host, step, want)
         case Drain(instance=instance):
@@ -94,6 +89,19 @@ def take(host: Host, step: Step, want: Want) -> str:  # noqa: C901, PLR0911, PLR
             return _remove(host, step)
         case _:
             assert_never(step)
+
+
+def _see_health(host: Host, step: Probe | Steady | Watch) -> str:
+    # What asks over HTTP takes a while to import: by now the app is starting.
+    from nonevent.agent import health
+
+    match step:
+        case Probe(instance=instance):
+            return health.probe_until_healthy(host, instance)
+        case Steady(instance=instance):
+            return health.steady(host, instance)
+        case Watch(instances=instances):
+            return health.watch(host, instances)
 
 
 def _line(event: Event, number: int, want: Want, *, seconds: float = 0.0) -> Line:
@@ -159,9 +167,10 @@ def foresee(host: Host, steps: tuple[Step, ...]) -> None:
         PortTaken: with who holds it.
         HostUnfit: see :func:`nonevent.agent.site.refuse_unfit`.
     """
-    ours = facts.held_ports(host.layout, host.manager)
     for step in steps:
-        if isinstance(step, HoldPort) and step.port not in ours:
+        if isinstance(step, HoldPort) and step.port not in facts.held_ports(
+            host.layout, host.manager
+        ):
             _refuse_taken_port(step)
         if isinstance(step, Switch):
             site.refuse_unfit(host, step)

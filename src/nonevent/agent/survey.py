@@ -14,7 +14,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from nonevent.agent import pooling, proxies
-from nonevent.agent.process import supervisor
 from nonevent.agent.proxies import first_line
 from nonevent.model.layout import Layout
 from nonevent.model.setup import RECORDS
@@ -22,6 +21,8 @@ from nonevent.model.setup import RECORDS
 
 def survey(app: str, root: str, proxy: str) -> dict[str, object]:
     """Facts about the host: sizes in bytes, ``clock`` in Unix seconds."""
+    from nonevent.agent.process import supervisor
+
     return {
         "user": getpass.getuser(),
         "root": os.geteuid() == 0,

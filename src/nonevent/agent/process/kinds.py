@@ -1,12 +1,9 @@
-"""The process managers, by the names they have in the configuration."""
+"""The process managers, by the names they have in the configuration; only one is imported."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nonevent.agent.process import supervisor
-from nonevent.agent.process.site import Site
-from nonevent.agent.process.systemd import Systemd
 from nonevent.model.site import MANAGER
 
 if TYPE_CHECKING:
@@ -16,14 +13,20 @@ if TYPE_CHECKING:
 
 
 def _embedded(app: str, environment: str, user: str) -> ProcessManager:  # noqa: ARG001
+    from nonevent.agent.process import supervisor
+
     return supervisor
 
 
 def _systemd(app: str, environment: str, user: str) -> ProcessManager:  # noqa: ARG001
+    from nonevent.agent.process.systemd import Systemd
+
     return Systemd(app, environment)
 
 
 def _site(app: str, environment: str, user: str) -> ProcessManager:  # noqa: ARG001
+    from nonevent.agent.process.site import Site
+
     return Site(user)
 
 

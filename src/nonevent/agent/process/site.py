@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nonevent.agent import images
-from nonevent.agent.process import supervisor
+from nonevent.agent import logs as files
 from nonevent.agent.tools import agent_command
 from nonevent.errors import HostUnfit, UsageError
 
@@ -88,7 +88,7 @@ class Site:
         self, layout: Layout, asked: Asked, *, ended: Callable[[], bool] | None
     ) -> Iterator[Entry]:
         """What release commands said; what services say goes where the site sends it."""
-        return supervisor.logs(layout, asked, ended=ended)
+        return files.lines(layout, asked, ended=ended)
 
     def as_app(self, argv: tuple[str, ...]) -> tuple[str, ...]:
         """Become the user through sudo, where it is another one."""

@@ -24,7 +24,7 @@ from nonevent.agent import durable, kernel, proof, switch
 from nonevent.agent import logs as files
 from nonevent.agent.process.base import Observed, Program
 from nonevent.agent.tools import agent_command
-from nonevent.errors import BootFailed, UsageError
+from nonevent.errors import BootFailed
 from nonevent.model.instance import RunState
 
 if TYPE_CHECKING:
@@ -403,15 +403,8 @@ def last_lines(layout: Layout, name: str) -> tuple[str, ...]:
 def logs(
     layout: Layout, asked: files.Asked, *, ended: Callable[[], bool] | None
 ) -> Iterator[files.Entry]:
-    """Lines of the programs' rotated files.
-
-    Raises:
-        UsageError: there is no such log.
-    """
-    if not files.chosen(layout, asked):
-        known = ", ".join(files.names(layout))
-        raise UsageError("there is no such log", context=(f"logs: {known or 'none'}",))
-    return files.follow(layout, asked, ended=ended) if ended else files.last(layout, asked)
+    """Lines of the programs' rotated files."""
+    return files.lines(layout, asked, ended=ended)
 
 
 def as_app(argv: tuple[str, ...]) -> tuple[str, ...]:
