@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,3 +72,26 @@ def test_a_door_of_another_version_is_said(tmp_path: Path) -> None:
     with pytest.raises(HostUnfit, match="set up by another version") as caught:
         host.connect("eve")
     assert caught.value.hint == "with a key of your own: nonevent setup production"
+
+
+def test_an_agent_that_is_there_knows_its_python(tmp_path: Path) -> None:
+    """No interpreter is looked for twice, and one that has gone is looked for again."""
+    few = tmp_path / "few"
+    few.mkdir()
+    for name in ("sh", "readlink", "touch"):
+        (few / name).symlink_to(shutil.which(name) or name)
+
+    def host(path: str) -> Ssh:
+        run = f'for last; do :; done; PATH={path} exec /bin/sh -c "$last"'
+        return Ssh("web1", tmp_path / "srv", ("sh", "-c", run, "ssh"), tmp_path / "a" / "b")
+
+    for path in (os.environ["PATH"], str(few)):
+        with host(path).connect("eve") as connection:
+            assert connection.request({"request": "history"}) == {"lines": []}
+    (link,) = (tmp_path / "srv" / "tools").glob("agent-*/python")
+    link.unlink()
+    link.symlink_to(tmp_path / "gone")
+    with pytest.raises(HostUnfit, match=r"has no Python 3\.11"):
+        host(str(few)).connect("eve")
+    with host(os.environ["PATH"]).connect("eve") as connection:
+        assert connection.request({"request": "history"}) == {"lines": []}

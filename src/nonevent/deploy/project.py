@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nonevent.build.bundle import packed_in_gzip
 from nonevent.config.app import LOCAL
 from nonevent.config.read import FILES, load
 from nonevent.errors import ConfigMissing
@@ -37,8 +36,13 @@ class Project:
         layer = artifact.manifest.layer("python")
         if layer is None:
             return self
-        brought = Brought(name=layer.id, packed=lambda: packed_in_gzip(artifact))
-        return replace(self, interpreter=brought)
+
+        def packed() -> bytes:
+            from nonevent.build.bundle import packed_in_gzip
+
+            return packed_in_gzip(artifact)
+
+        return replace(self, interpreter=Brought(name=layer.id, packed=packed))
 
     @property
     def state(self) -> Path:

@@ -44,13 +44,18 @@ MOST_NOISE = 200
 # reads it, see `agent/door.py`, and says what the rest would have said.
 _BOOTSTRAP = """\
 : nonevent agent-{digest} {what}
-root={root}; agent="$root/tools/agent-{digest}"; python=
+root={root}; agent="$root/tools/agent-{digest}"
 umask 022
 usable() {{ "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }}
-for name in python3 python3.15 python3.14 python3.13 python3.12 python3.11 \
-    "$root"/tools/python-*/bin/python3; do
-  if usable "$name"; then python="$name"; break; fi
-done
+# What this agent was unpacked with.
+python="$(readlink "$agent/python")"
+if [ ! -x "$python" ]; then
+  python=
+  for name in python3 python3.15 python3.14 python3.13 python3.12 python3.11 \
+      "$root"/tools/python-*/bin/python3; do
+    if usable "$name"; then python="$name"; break; fi
+  done
+fi
 if [ -z "$python" ]; then
   echo 'nonevent: python'
   echo "$(python3 --version 2>/dev/null)"
