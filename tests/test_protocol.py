@@ -83,6 +83,28 @@ def test_a_long_header_travels_compressed() -> None:
     assert channel(data).receive() == sent
 
 
+def test_what_was_said_before_costs_little() -> None:
+    """A manifest that travels twice costs a few bytes the second time."""
+    sent = Frame({"packages": {f"package-{number}": "1.0" for number in range(200)}})
+    assert len(encoded(sent, sent)) < len(encoded(sent)) + 100
+
+
+def test_what_may_wait_goes_out_with_the_next() -> None:
+    """A message that another one follows at once is written together with it."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with os.fdopen(reading, "rb") as reader, os.fdopen(writing, "wb") as writer:
+        sender = Channel(reader, writer)
+        sender.send({"event": "done"}, more=True)
+        assert reader.read() is None
+        sender.send({"event": "begun"})
+        arriving = channel(reader.read())
+    assert [arriving.receive() for _ in range(2)] == [
+        Frame({"event": "done"}),
+        Frame({"event": "begun"}),
+    ]
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [

@@ -83,7 +83,8 @@ class Server:
         if self.gone.is_set():
             return
         try:
-            self.channel.send(event)
+            # What follows the end of a step is the next one's beginning, or the answer.
+            self.channel.send(event, more=event.get("event") == "done")
         except ProtocolBroken:
             self.gone.set()
             self.cancelled.set()

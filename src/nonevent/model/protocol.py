@@ -2,8 +2,9 @@
 
 A frame is four bytes, big-endian: the length of a JSON header; the header; and as many bytes
 of body as the header's ``body`` says. Where the length's first bit is set, the header is compressed
-by zlib, RFC 1950: a manifest is most of what a small deploy sends. One side asks, the other answers
-with any number of events and one last frame that holds ``result`` or ``error``.
+by zlib, RFC 1950: all of one direction are one stream, so that what was said before, a manifest or
+the words of an event, costs a few bytes. One side asks, the other answers with any number of events
+and one last frame that holds ``result`` or ``error``.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ CHUNK = 2**18
 """Bytes of a body where much is sent: what is on its way is held in memory at both ends."""
 _LENGTH = struct.Struct(">I")
 _COMPRESSED = 1 << 31
-_SHORT = 512
+_SHORT = 64
 """Bytes below which a header is sent as it is."""
 
 
@@ -50,22 +51,28 @@ class Channel:
     sent: int = 0
     """Bytes that were sent so far."""
     _sending: threading.Lock = field(default_factory=threading.Lock)
+    _deflater: zlib._Compress = field(default_factory=zlib.compressobj)
+    _inflater: zlib._Decompress = field(default_factory=zlib.decompressobj)
 
-    def send(self, header: dict[str, object], body: bytes | memoryview = b"") -> None:
-        """Send one frame.
+    def send(
+        self, header: dict[str, object], body: bytes | memoryview = b"", *, more: bool = False
+    ) -> None:
+        """Send one frame; with ``more`` it may wait for the next one, and go out with it.
 
         Raises:
             ProtocolBroken: the other side is gone.
         """
         if body:
             header = {**header, "body": len(body)}
-        encoded, length = _packed(json.dumps(header, ensure_ascii=False).encode())
+        text = json.dumps(header, ensure_ascii=False).encode()
         try:
             with self._sending:
+                encoded, length = self._packed(text)
                 self.writer.write(_LENGTH.pack(length) + encoded)
                 if body:
                     self.writer.write(body)
-                self.writer.flush()
+                if not more:
+                    self.writer.flush()
                 self.sent += _LENGTH.size + len(encoded) + len(body)
         except (OSError, ValueError) as error:
             raise ProtocolBroken("the other side closed the connection") from error
@@ -90,7 +97,7 @@ class Channel:
             )
         try:
             text = self._exactly(length)
-            header = json.loads(_unpacked(text) if compressed else text)
+            header = json.loads(self._unpacked(text) if compressed else text)
         except (ValueError, RecursionError) as error:
             raise ProtocolBroken(f"a message is not JSON: {error}") from error
         if not isinstance(header, dict):
@@ -106,26 +113,23 @@ class Channel:
             raise ProtocolBroken("the connection ended within a message")
         return data
 
+    def _packed(self, encoded: bytes) -> tuple[bytes, int]:
+        """A header as it travels, and the length that announces it."""
+        if len(encoded) < _SHORT:
+            return encoded, len(encoded)
+        packed = self._deflater.compress(encoded) + self._deflater.flush(zlib.Z_SYNC_FLUSH)
+        return packed, len(packed) | _COMPRESSED
 
-def _packed(encoded: bytes) -> tuple[bytes, int]:
-    """A header as it travels, and the length that announces it."""
-    if len(encoded) < _SHORT:
-        return encoded, len(encoded)
-    packed = zlib.compress(encoded)
-    return packed, len(packed) | _COMPRESSED
+    def _unpacked(self, packed: bytes) -> bytes:
+        """The header in what travelled.
 
-
-def _unpacked(packed: bytes) -> bytes:
-    """The header in what travelled.
-
-    Raises:
-        ProtocolBroken: it is none, or longer than a header may be.
-    """
-    inflater = zlib.decompressobj()
-    try:
-        text = inflater.decompress(packed, MOST_HEADER)
-    except zlib.error as error:
-        raise ProtocolBroken(f"a message cannot be decompressed: {error}") from error
-    if not inflater.eof:
-        raise ProtocolBroken("a message is longer than it may be, or cut off")
-    return text
+        Raises:
+            ProtocolBroken: it is none, or longer than a header may be.
+        """
+        try:
+            text = self._inflater.decompress(packed, MOST_HEADER)
+        except zlib.error as error:
+            raise ProtocolBroken(f"a message cannot be decompressed: {error}") from error
+        if self._inflater.unconsumed_tail:
+            raise ProtocolBroken("a message is longer than it may be")
+        return text
