@@ -17,7 +17,6 @@ from nonevent.build.artifact import Artifact, Packed
 from nonevent.build.layer import pack
 from nonevent.deploy.shipping import ship
 from nonevent.errors import ArtifactInvalid, ProtocolBroken
-from nonevent.model.protocol import Channel
 from nonevent.transport.base import ignore
 
 if TYPE_CHECKING:
@@ -134,11 +133,11 @@ def test_a_broken_connection_is_gone_on_from(host: TinyHost, tmp_path: Path, lef
     twin = {"twin.bin": os.urandom(800_000)}
     opened = made(tmp_path / "first", **twin)
     with agent(host) as connection:
-        whole = connection.channel
-        connection.channel = Channel(whole.reader, Cut(whole.writer, left))  # type: ignore[arg-type]
-        with pytest.raises(ProtocolBroken):
+        whole = connection.channel.writer
+        connection.channel.writer = Cut(whole, left)  # type: ignore[assignment]
+        with pytest.raises(ProtocolBroken, match="closed the connection"):
             ship(connection, opened, "app", ignore)
-        connection.channel = whole
+        connection.channel.writer = whole
     came = left > 900_000
     with agent(host) as connection:
         assert (ship(connection, opened, "app", ignore) < 900_000) is came

@@ -186,14 +186,10 @@ def _unpack(chosen: argparse.Namespace) -> int:
     import shutil
     import zipfile
 
-    from nonevent.agent import tools
-
     folder: Path = chosen.folder
     partial = folder.with_name(f".{folder.name}.{os.getpid()}")
     with zipfile.ZipFile(sys.argv[0]) as archive:
         archive.extractall(partial)
-    # Who comes next need not look for one that is new enough.
-    (partial / "python").symlink_to(tools.python())
     compileall.compile_dir(
         partial,
         quiet=2,

@@ -53,7 +53,7 @@ def ship(
     try:
         asked = _agree(connection, artifact, name)
         encoding = "zstd" if asked.zstd else "plain" if connection.near else "zlib"
-        connection.channel.send({"request": "files", "encoding": encoding})
+        connection.channel.send({"request": "files", "encoding": encoding}, more=True)
         # Where the file cannot be read further, the host sees an early end, and keeps nothing.
         with suppress(ArtifactInvalid):
             _send(connection.channel, _encoded(artifact, name, asked, encoding))
@@ -72,10 +72,10 @@ def _send(channel: Channel, encoded: Iterator[bytes]) -> None:
         # What is small shares a frame.
         waiting += data
         while len(waiting) >= CHUNK:
-            channel.send({"request": "data"}, bytes(waiting[:CHUNK]))
+            channel.send({"request": "data"}, bytes(waiting[:CHUNK]), more=True)
             del waiting[:CHUNK]
     if waiting:
-        channel.send({"request": "data"}, bytes(waiting))
+        channel.send({"request": "data"}, bytes(waiting), more=True)
 
 
 def _agree(connection: Connection, artifact: Artifact, name: str) -> Asked:

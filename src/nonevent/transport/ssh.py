@@ -42,36 +42,47 @@ MOST_NOISE = 200
 # anything; after `ready` the stream is the agent's.
 # The first line means nothing to a shell. With a restricted key it is all that counts: the door
 # reads it, see `agent/door.py`, and says what the rest would have said.
-_BOOTSTRAP = """\
+_START = """\
 : nonevent agent-{digest} {what}
 root={root}; agent="$root/tools/agent-{digest}"
 umask 022
-usable() {{ "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }}
-# What this agent was unpacked with.
 python="$(readlink "$agent/python")"
 if [ ! -x "$python" ]; then
-  python=
-  for name in python3 python3.15 python3.14 python3.13 python3.12 python3.11 \
-      "$root"/tools/python-*/bin/python3; do
-    if usable "$name"; then python="$name"; break; fi
-  done
+  {asked} && echo 'nonevent: first' || exit 69
+  script=; while IFS= read -r line && [ "$line" ]; do script="$script$line
+"; done
+  eval "$script"
 fi
+# What was used just now is not pruned before it is started.
+touch -c "$agent"
+{asked} && echo 'nonevent: ready'
+exec {before}"$python" -I -S "$agent" {command}
+"""
+# What follows it where the agent is not there, or what it was unpacked with has gone. An empty line
+# ends it.
+_FIRST = """\
+usable() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+python=
+for name in python3 python3.15 python3.14 python3.13 python3.12 python3.11 \\
+    "$root"/tools/python-*/bin/python3; do
+  if usable "$name"; then python="$name"; break; fi
+done
 if [ -z "$python" ]; then
   echo 'nonevent: python'
   echo "$(python3 --version 2>/dev/null)"
-  {asked} && read -r name digest size || exit 69
-  mkdir -p "$root/tools" || {{ echo 'nonevent: root'; exit 73; }}
+  read -r name digest size || exit 69
+  mkdir -p "$root/tools" || { echo 'nonevent: root'; exit 73; }
   partial="$root/tools/.$name.$$"; python="$root/tools/$name/bin/python3"
   mkdir "$partial" && head -c "$size" > "$partial.gz" &&
     echo "$digest  $partial.gz" | sha256sum -c - > /dev/null &&
     tar -xzf "$partial.gz" -C "$partial" &&
     rm -rf "$root/tools/$name" "$partial.gz" && mv "$partial" "$root/tools/$name" &&
-    usable "$python" || {{ rm -rf "$partial" "$partial.gz"; echo 'nonevent: unusable'; exit 74; }}
+    usable "$python" || { rm -rf "$partial" "$partial.gz"; echo 'nonevent: unusable'; exit 74; }
 fi
 if [ ! -d "$agent" ]; then
-  mkdir -p "$root/tools" || {{ echo 'nonevent: root'; exit 73; }}
+  mkdir -p "$root/tools" || { echo 'nonevent: root'; exit 73; }
   echo 'nonevent: need'
-  {asked} && read -r size || exit 74
+  read -r size || exit 74
   "$python" -c '
 import os, sys
 left, parts = int(sys.argv[2]), []
@@ -84,10 +95,9 @@ with open(sys.argv[1], "wb") as file: file.write(b"".join(parts))
   "$python" -I -S "$agent.pyz.$$" unpack "$agent" || exit 74
   rm -f "$agent.pyz.$$"
 fi
-# What was used just now is not pruned before it is started.
-touch -c "$agent"
-{asked} && echo 'nonevent: ready'
-exec {before}"$python" -I -S "$agent" {command}
+# The program itself: not a shim, and not that of a virtualenv, which may go away.
+real='import os, sys; print(os.path.realpath(sys._base_executable))'
+ln -sfn "$("$python" -I -S -c "$real")" "$agent/python"
 """
 _SAID = "nonevent: "
 
@@ -208,7 +218,7 @@ class Ssh:
 
         ``is_asked`` is whether somebody answers what it asks for.
         """
-        return _BOOTSTRAP.format(
+        return _START.format(
             root=shlex.quote(str(self.root)),
             digest=zipapp.digest(),
             asked="true" if is_asked else "false",
@@ -227,6 +237,9 @@ class Ssh:
             match line.removeprefix(_SAID) if line.startswith(_SAID) else "":
                 case "ready":
                     return
+                case "first":
+                    writer.write(f"{_FIRST}\n".encode())
+                    writer.flush()
                 case "need":
                     packed = zipapp.encoded()
                     writer.write(f"{len(packed)}\n".encode() + packed)
