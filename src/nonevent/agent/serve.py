@@ -30,7 +30,6 @@ from nonevent.agent import (
     receive,
     release,
     status,
-    survey,
     variables,
 )
 from nonevent.agent.host import TICK, Host
@@ -40,7 +39,6 @@ from nonevent.model.parse import Table, parse
 from nonevent.model.plan import step_as_dict
 from nonevent.model.protocol import VERSION, Channel, Frame
 from nonevent.model.service import NAME
-from nonevent.model.setup import read_setup
 from nonevent.model.site import MANAGER as SITE
 from nonevent.model.want import Want, read_want
 
@@ -228,12 +226,17 @@ def _ref(table: Table) -> LayerRef:
 
 
 def _survey(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
+    from nonevent.agent import survey
+
     app = table.text("app", pattern=NAME)
     return survey.survey(app, table.text("root"), table.text("proxy", ""))
 
 
 def _stow(server: Server, table: Table, frame: Frame) -> object:  # noqa: ARG001
     """Keep a set-up in a file, for the agent that root starts next."""
+    # Nobody else needs it: it is a tenth of what a start of the agent imports.
+    from nonevent.model.setup import read_setup
+
     path = server.layout.root / "setup.json"
     durable.write(path, json.dumps(read_setup(table.take("setup")).as_dict()).encode(), mode=0o600)
     return {"path": str(path)}

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, assert_never
 
 from nonevent.agent import durable, keys, tools
 from nonevent.errors import HostUnfit
+from nonevent.model.layout import RECORDS
 from nonevent.model.parse import parse_json
 from nonevent.model.setup import (
-    RECORDS,
     Account,
     After,
     Agent,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import platform
 import shutil
@@ -14,15 +13,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from nonevent.agent import pooling, proxies
+from nonevent.agent.process import supervisor
+from nonevent.agent.process.systemd import record
 from nonevent.agent.proxies import first_line
 from nonevent.model.layout import Layout
-from nonevent.model.setup import RECORDS
 
 
 def survey(app: str, root: str, proxy: str) -> dict[str, object]:
     """Facts about the host: sizes in bytes, ``clock`` in Unix seconds."""
-    from nonevent.agent.process import supervisor
-
     return {
         "user": getpass.getuser(),
         "root": os.geteuid() == 0,
@@ -40,15 +38,6 @@ def survey(app: str, root: str, proxy: str) -> dict[str, object]:
         "clock": time.time(),
         "record": record(app),
     }
-
-
-def record(app: str) -> dict[str, object] | None:
-    """What `setup` left behind about the app, or None where it was not here."""
-    with suppress(OSError, ValueError):
-        found = json.loads((Path(RECORDS) / f"{app}.json").read_text())
-        if isinstance(found, dict):
-            return found
-    return None
 
 
 def _system() -> str:

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterator
     from io import BufferedReader
     from pathlib import Path
-    from typing import IO
 
     from nonevent.build.zstd import Zstd
 
@@ -130,16 +129,18 @@ class Artifact:
     @property
     def framed(self) -> bool:
         """Whether each layer has a zstd frame of its own, as far as their number tells."""
-        with self.path.open("rb") as file:
-            return len(frame_sizes(file)) == len(self.lists) + 2
+        return self._place("app") is not None
 
     def packed(self, name: str) -> Iterator[bytes]:
         """The members of a layer as they lie in the file, which is :attr:`framed`.
 
         Whoever unpacks them sees whether they are what the list says.
         """
+        place = self._place(name)
+        assert place  # noqa: S101  (asked before)
+        begin, left = place
         with self.path.open("rb") as file:
-            left = self._find(file, name)
+            file.seek(begin)
             while left and (data := file.read(min(left, _CHUNK))):
                 yield data
                 left -= len(data)
@@ -153,11 +154,12 @@ class Artifact:
             ArtifactInvalid: as for :attr:`layers`, or the file is damaged or ends too early.
         """
         layer = self._layer(self._number(name))
-        if not self.framed:
+        place = self._place(name)
+        if place is None:
             yield from self._sought(layer, numbers)
             return
         with self.path.open("rb") as file:
-            self._find(file, name)
+            file.seek(place[0])
             with decompressing(file) as source:
                 yield from _chosen(layer, Stream(source, self.path.name), numbers)
 
@@ -169,12 +171,13 @@ class Artifact:
                 stream.skip(sum(_member_size(before.name, entry) for entry in before.entries))
             yield from _chosen(layer, stream, numbers)
 
-    def _find(self, file: IO[bytes], name: str) -> int:
-        """Turn a file to where a layer's members begin; their packed size."""
-        sizes, number = frame_sizes(file), self._number(name)
-        # In front of the layers there is a frame with the manifest and the lists.
-        file.seek(sum(sizes[: number + 1]))
-        return sizes[number + 1]
+    def _place(self, name: str) -> tuple[int, int] | None:
+        """Where a layer's frame begins in the file, and its size; None where it has none."""
+        sizes, number = frame_sizes(self.path), self._number(name)
+        # In front of the layers there is a frame with the manifest and the lists, and one behind.
+        if len(sizes) != len(self.lists) + 2:
+            return None
+        return sum(sizes[: number + 1]), sizes[number + 1]
 
     def _number(self, name: str) -> int:
         return [ref.name for ref in self.manifest.layers].index(name)

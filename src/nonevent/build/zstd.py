@@ -13,6 +13,7 @@ else:
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
     from typing import IO
 
 LEVEL = 3
@@ -53,33 +54,37 @@ def compressed(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
     yield compressor.flush()
 
 
-def frame_sizes(file: IO[bytes]) -> tuple[int, ...]:
+def frame_sizes(path: Path) -> tuple[int, ...]:
     """The bytes of each frame of a file, from its headers alone; none where it is not zstd.
 
     https://datatracker.ietf.org/doc/html/rfc8878#section-3.1.1
     """
-    sizes = []
-    begin, end = file.tell(), file.seek(0, os.SEEK_END)
+    with path.open("rb", buffering=0) as file:
+        return tuple(_frame_sizes(file.fileno(), path.stat().st_size))
+
+
+def _frame_sizes(file: int, end: int) -> list[int]:
+    """There are some ten thousand headers in a hundred megabytes: each is three bytes far apart."""
+    sizes: list[int] = []
+    begin = 0
     while begin < end:
-        file.seek(begin)
-        head = file.read(5)
+        head = os.pread(file, 5, begin)
         if len(head) < 5 or int.from_bytes(head[:4], "little") != _MAGIC:
-            return ()
+            return []
         flags = head[4]
         single = flags >> 5 & 1
         place = begin + 5 + (1 - single) + (0, 1, 2, 4)[flags & 3] + (single, 2, 4, 8)[flags >> 6]
         last = 0
         while not last:
-            file.seek(place)
-            block = int.from_bytes(file.read(3), "little")
+            block = int.from_bytes(os.pread(file, 3, place), "little")
             last, kind, size = block & 1, block >> 1 & 3, block >> 3
             place += 3 + (1 if kind == 1 else size)
             if place > end:
-                return ()
+                return []
         place += _CHECKSUM * (flags >> 2 & 1)
         sizes.append(place - begin)
         begin = place
-    return tuple(sizes) if begin == end else ()
+    return sizes if begin == end else []
 
 
 def decompressing(source: IO[bytes]) -> Zstd:

@@ -23,8 +23,8 @@ from pathlib import Path
 SUN_PATH = 107
 """Bytes that the name of a Unix socket may have on Linux, unix(7)."""
 LONGEST_SOCKET = len("/" + "x" * 32 + "-99999-99.sock")
-
-
+RECORDS = "/etc/nonevent"
+"""Where a host keeps, per app, what was set up."""
 KEPT = 9
 """Releases whose static files visitors can still ask for, beside the current and previous one."""
 

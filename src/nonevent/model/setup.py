@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from nonevent.model.parse import Table
 
 FORMAT = 1
-RECORDS = "/etc/nonevent"
-"""Where a host keeps, per app, what was set up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

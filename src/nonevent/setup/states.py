@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, TypeGuard
 from nonevent.agent import units as helper
 from nonevent.agent.process.systemd import UNITS
 from nonevent.errors import UsageError
+from nonevent.model.layout import RECORDS
 from nonevent.model.parse import canonical
 from nonevent.model.service import Kind
 from nonevent.model.setup import (
-    RECORDS,
     Account,
     After,
     Enabled,

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nonevent.agent import durable, journald, kernel, survey
+from nonevent.agent import durable, journald, kernel
 from nonevent.agent.process.base import Observed, Program
 from nonevent.agent.proof import Sight
 from nonevent.agent.tools import AGENT, folder
 from nonevent.agent.units import KEEPER, TOLD, unit
 from nonevent.errors import BootFailed, HostUnfit
 from nonevent.model.instance import RunState, read_instance_id
+from nonevent.model.layout import RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -64,7 +67,7 @@ class Systemd:
         Raises:
             HostUnfit: with what is missing.
         """
-        found = survey.record(self.app)
+        found = record(self.app)
         hint = f"nonevent setup {self.environment}"
         if found is None:
             raise HostUnfit(f"this host is not set up for {self.app}", hint=hint)
@@ -196,6 +199,15 @@ class Systemd:
                 hint=f"nonevent setup {self.environment}",
             ) from error
         return done.stdout
+
+
+def record(app: str) -> dict[str, object] | None:
+    """What `setup` left behind about the app, or None where it was not here."""
+    with suppress(OSError, ValueError):
+        found = json.loads((Path(RECORDS) / f"{app}.json").read_text())
+        if isinstance(found, dict):
+            return found
+    return None
 
 
 def lacks(services: tuple[Service, ...], known: Mapping[str, object]) -> tuple[str, ...]:
