@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,3 +96,35 @@ def test_an_agent_that_is_there_knows_its_python(tmp_path: Path) -> None:
         host(str(few)).connect("eve")
     with host(os.environ["PATH"]).connect("eve") as connection:
         assert connection.request({"request": "history"}) == {"lines": []}
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "tries"),
+    [("", 0, 1), ("this key may not", 1, 1), ("Permission denied (publickey)", 255, 2)],
+)
+def test_a_host_is_approached_without_asking_anybody(
+    tmp_path: Path, said: str, status: int, tries: int
+) -> None:
+    """Only where ssh would have had to ask for something it is started again, to ask."""
+    log = tmp_path / "log"
+    run = (
+        f'echo "$@" >> {log}; case "$*" in *BatchMode=yes*true) echo "{said}" >&2; exit {status};; '
+        f'*true) exit;; *) PATH={os.environ["PATH"]} exec /bin/sh -c "$(for last; do :; done; echo '
+        '"$last")";; esac'
+    )
+    host = Ssh("web1", tmp_path / "srv", ("sh", "-c", run, "ssh"), tmp_path / "a" / "b")
+    with replace(host, approached=host.approach()).connect("eve") as connection:
+        assert connection.request({"request": "history"}) == {"lines": []}
+    reached = [line for line in log.read_text().splitlines() if line.endswith(" true")]
+    assert ["BatchMode=yes" in line for line in reached] == [True, False][:tries]
+
+
+def test_a_host_that_is_down_is_tried_once(tmp_path: Path) -> None:
+    """What asking somebody would not mend is said at once."""
+    log = tmp_path / "log"
+    run = f'echo "$@" >> {log}; echo "connect to host web1: Connection refused" >&2; exit 255'
+    host = Ssh("web1", tmp_path / "srv", ("sh", "-c", run, "ssh"), tmp_path / "a" / "b")
+    with pytest.raises(TransportFailed, match="cannot be reached") as caught:
+        replace(host, approached=host.approach()).connect("eve")
+    assert caught.value.hint == "is sshd running on the host, and on that port?"
+    assert len(log.read_text().splitlines()) == 1

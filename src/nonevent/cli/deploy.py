@@ -56,6 +56,7 @@ def deploy(command: Command, environment: str, what: str, dirty: bool, reason: s
     task = command.task(project, environment, reason)
     # Read before the build too: nobody should wait for one to learn of a mistake here.
     settings(project.folder, task.environment)
+    project.approach(task.app.app, task.environment)
     artifact = artifact_of(command, project, what, dirty=dirty)
     refuse_other_app(task, artifact.manifest)
     project = project.bringing(artifact)

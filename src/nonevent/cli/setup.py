@@ -12,10 +12,11 @@ import click
 
 from nonevent.cli.command import Command, common
 from nonevent.deploy.check import Finding, findings
-from nonevent.deploy.fleet import HANDSHAKES, labels_of
+from nonevent.deploy.fleet import labels_of
 from nonevent.deploy.parallel import side_by_side
 from nonevent.deploy.setup import carry_out, decided, emit, look, refuse_unsuited, surveyor
 from nonevent.errors import HostUnfit, NoneventError, UsageError
+from nonevent.transport.ssh import HANDSHAKES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

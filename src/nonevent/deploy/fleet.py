@@ -16,6 +16,7 @@ from nonevent.deploy.parallel import Results, side_by_side
 from nonevent.deploy.session import Session
 from nonevent.errors import Interrupted, NeedsPerson, NoneventError, TransportFailed, from_dict
 from nonevent.model.service import Kind
+from nonevent.transport.ssh import HANDSHAKES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from nonevent.model.want import Want
     from nonevent.transport.base import Connection
 
-HANDSHAKES = 8
-"""Connections that are opened at a time: sshd drops some of more, sshd_config(5), MaxStartups."""
 T = TypeVar("T")
 
 

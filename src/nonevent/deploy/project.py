@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import platform
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from nonevent.config.app import LOCAL
 from nonevent.config.read import FILES, load
 from nonevent.errors import ConfigMissing
 from nonevent.transport.local import Local
-from nonevent.transport.ssh import Brought, Ssh, ssh_program
+from nonevent.transport.ssh import HANDSHAKES, Approach, Brought, Ssh, ssh_program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +30,8 @@ class Project:
     folder: Path
     interpreter: Brought | None = None
     """What the agent can run on where a host has no Python."""
+    approaches: dict[str, Approach | None] = field(default_factory=dict)
+    """Connections on their way, by host."""
 
     def bringing(self, artifact: Artifact) -> Project:
         """The same, where the artifact's interpreter may be needed to reach a host at all."""
@@ -72,19 +74,27 @@ class Project:
     def transport(self, app: str, environment: Environment, host: str) -> Transport:
         """How a host of an environment is reached; empty for this machine."""
         if host:
-            root = Path(environment.root or f"/srv/{app}")
-            return Ssh(
-                host,
-                root,
-                ssh_program(os.environ),
-                manager=environment.manager,
-                app=app,
-                environment=environment.name,
-                user_there=environment.reload.user if environment.reload else "",
-                interpreter=self.interpreter,
-            )
+            return self._ssh(app, environment, host)
         self.make_state()
         return Local(self.state / LOCAL)
+
+    def _ssh(self, app: str, environment: Environment, host: str) -> Ssh:
+        return Ssh(
+            host,
+            Path(environment.root or f"/srv/{app}"),
+            ssh_program(os.environ),
+            manager=environment.manager,
+            app=app,
+            environment=environment.name,
+            user_there=environment.reload.user if environment.reload else "",
+            interpreter=self.interpreter,
+            approached=self.approaches.pop(host, None),
+        )
+
+    def approach(self, app: str, environment: Environment) -> None:
+        """Begin to connect to the hosts, while something else is to be done first."""
+        for host in environment.hosts[:HANDSHAKES]:
+            self.approaches[host] = self._ssh(app, environment, host).approach()
 
 
 def find_project(start: Path) -> Project:

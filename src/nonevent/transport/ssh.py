@@ -13,9 +13,10 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from nonevent.agent import folder
 from nonevent.errors import HostUnfit, TransportFailed
@@ -33,6 +34,8 @@ _SSH_FAILED = 255
 """ssh(1), exit status: the command's own, or 255 if an error occurred."""
 CONNECT_LIMIT = 15
 """Seconds until a host that does not answer counts as unreachable."""
+HANDSHAKES = 8
+"""Connections that are opened at a time: sshd drops some of more, sshd_config(5), MaxStartups."""
 KEPT = 60
 """Seconds the master connection outlives its last use."""
 MOST_NOISE = 200
@@ -113,6 +116,23 @@ class Brought:
 
 
 @dataclass(frozen=True, slots=True)
+class Approach:
+    """An attempt to connect in the background, which asks nobody for anything."""
+
+    child: subprocess.Popen[bytes]
+    said: IO[bytes]
+
+    def failed(self) -> str | None:
+        """What ssh said where it did not get there; None where it did."""
+        with suppress(subprocess.TimeoutExpired):
+            self.child.communicate(timeout=REACH_LIMIT)
+        with self.said as said:
+            said.seek(0)
+            text = said.read().decode(errors="replace")
+        return text if self.child.poll() in {None, _SSH_FAILED} else None
+
+
+@dataclass(frozen=True, slots=True)
 class Ssh:
     """An app's folder on a host that ``ssh`` reaches by this name."""
 
@@ -128,6 +148,7 @@ class Ssh:
     user_there: str = ""
     """Whom a site's processes run as, where it is not who logs in."""
     interpreter: Brought | None = None
+    approached: Approach | None = None
 
     def connect(self, by: str) -> Connection:
         """Start the agent on the host, bringing it along where it is missing.
@@ -136,13 +157,13 @@ class Ssh:
             TransportFailed: ssh does not get there, or the agent does not start.
             HostUnfit: the host has no usable Python.
         """
-        self._reach()
         words = (
             *("serve", "--root", str(self.root), "--manager", self.manager),
             *("--app", self.app, "--environment", self.environment),
             *("--user", self.user_there),
         )
         script = self._script(words, is_asked=True)
+        self._reach()
         return converse((*self._ssh(), "-T", self.host, script), by, prepare=self._bring)
 
     def start(self, script: str) -> tuple[str, ...]:
@@ -154,12 +175,27 @@ class Ssh:
         self._reach()
         return (*self._ssh(), "-T", self.host, script)
 
+    def approach(self) -> Approach | None:
+        """Begin to open the master connection, as far as that needs nobody; None without ssh."""
+        said = tempfile.TemporaryFile()  # noqa: SIM115  (closed by who waits for it)
+        argv = (*self._ssh(), "-o", "BatchMode=yes", "-n", "-T", self.host, "true")
+        try:
+            return Approach(subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=said), said)
+        except FileNotFoundError:
+            return None
+
     def _reach(self) -> None:
         """Open the master connection, in this terminal: ssh may have to ask for something.
 
         Raises:
             TransportFailed: with what ssh said.
         """
+        if self.approached:
+            failed = self.approached.failed()
+            if failed is None:
+                return
+            if not any(sign in failed for sign in _ASKS):
+                raise self._unreachable(failed)
         # What ssh says goes to a file: the master goes on in the background and would keep a pipe
         # open. Its output is one, which `true` closes: subprocess sees that at once, where it looks
         # for the end of a process only now and then.
@@ -323,6 +359,8 @@ class Ssh:
         )
 
 
+_ASKS = ("Permission denied", "Host key verification failed")
+"""What ssh says where it would have asked for a password, a passphrase, or about a new host."""
 _HINTS = (
     ("Host key verification failed", "compare the host's key, then mend known_hosts"),
     ("REMOTE HOST IDENTIFICATION", "compare the host's key, then mend known_hosts"),
