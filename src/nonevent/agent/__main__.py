@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from nonevent.errors import NoneventError, UsageError
 from nonevent.model.instance import read_instance_id
 from nonevent.model.layout import Layout
-from nonevent.model.want import MANAGERS
+from nonevent.model.site import MANAGERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,6 @@ rename(2) replaces atomically; fsync(2) of the file and of its folder makes it l
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 from typing import TYPE_CHECKING
 
@@ -90,6 +89,9 @@ def sync_filesystem(folder: Path) -> None:
 
     Far cheaper than one fsync a file where there are thousands.
     """
+    # Most of what uses this module never comes here, and a service that starts does not.
+    import ctypes
+
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         libc = ctypes.CDLL(None, use_errno=True)

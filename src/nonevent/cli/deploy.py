@@ -54,9 +54,9 @@ def deploy(command: Command, environment: str, what: str, dirty: bool, reason: s
 
     project = command.project()
     task = command.task(project, environment, reason)
+    project.approach(task.app.app, task.environment)
     # Read before the build too: nobody should wait for one to learn of a mistake here.
     settings(project.folder, task.environment)
-    project.approach(task.app.app, task.environment)
     artifact = artifact_of(command, project, what, dirty=dirty)
     refuse_other_app(task, artifact.manifest)
     project = project.bringing(artifact)
@@ -86,8 +86,8 @@ def rollback(command: Command, environment: str, release: int | None, reason: st
         if release is None:
             _name_skipped(command, before.rollback_target()[1])
         outcome = roll_back(fleet, task, release)
-        after = fleet.first.session.history().release(outcome.release or 0)
-    _conclude(command, task, outcome, after.commit[:7] if after else "")
+    serving = before.release(outcome.release or 0)
+    _conclude(command, task, outcome, serving.commit[:7] if serving else "")
 
 
 def _name_skipped(command: Command, skipped: tuple[object, ...]) -> None:

@@ -37,7 +37,7 @@ class Health:
     """The Host header of the probe."""
     answers: int = 3
     """How many good answers in a row make it healthy."""
-    interval: float = 0.05
+    interval: float = 0.02
     timeout: float = 30.0
     """How long it may take from its start until it is healthy."""
     watch: float = 1.0

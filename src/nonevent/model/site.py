@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 MANAGER = "site"
 """What keeps services running where nothing of ours does."""
+MANAGERS = ("embedded", "systemd", MANAGER)
+"""What may keep services running on a host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, assert_never
 from nonevent.model.manifest import Manifest, manifest_from
 from nonevent.model.parse import parse
 from nonevent.model.service import NAME, NAME_IN_WORDS
-from nonevent.model.site import MANAGER, read_site
+from nonevent.model.site import MANAGERS, read_site
 
 if TYPE_CHECKING:
     from nonevent.model.parse import Table
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CONFIRM_WITHIN = 600.0
-MANAGERS = ("embedded", "systemd", MANAGER)
-"""What may keep services running on a host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +73,7 @@ class Want:
     by: str = ""
     reason: str = ""
     manager: str = "embedded"
-    """What keeps its services running: one of :data:`MANAGERS`."""
+    """What keeps its services running: one of :data:`nonevent.model.site.MANAGERS`."""
     keep: int = 5
     """How many good releases stay on disk beside the current one."""
     keep_failed: int = 2
