@@ -6,6 +6,7 @@ Set up with `nonevent setup`, deployed to by a user without rights, on real Debi
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from contextlib import suppress
@@ -171,9 +172,15 @@ def test_deploys_behind_nginx_lose_nothing(bed: Bed, app1: Host, shop: Sandbox) 
     assert instances(app1) == ["shop.web@1.service"]
 
 
-def test_what_runs_is_proved_and_can_be_read(shop: Sandbox) -> None:
+def test_what_runs_is_proved_and_can_be_read(shop: Sandbox, app1: Host) -> None:
     """Status proves what runs, logs come from the journal, commands run as the app's user."""
-    assert "runs its release" in shop.type("status", "production").must(0).stdout
+    shown = shop.type("status", "production").must(0)
+    assert "runs its release" in shown.stdout
+    assert re.search(r"^behind nginx [\d.]+, /etc/nginx/\S+$", shown.stdout, re.MULTILINE)
+    app1.run(("systemctl", "stop", "nginx"))
+    shown = shop.type("status", "production").must(0)
+    app1.run(("systemctl", "start", "nginx"))
+    assert "nginx, by which visitors come, is inactive" in shown.stderr
     logs = shop.type("logs", "production", "--service", "web", "--release", "1").must(0)
     assert "web-1 | uploaded" in logs.stdout
     assert "web-2" not in logs.stdout

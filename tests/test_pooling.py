@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nonevent.agent.pooling import Pool, in_caddy, in_haproxy, in_nginx, pools
+from nonevent.agent.pooling import Pool, in_caddy, in_haproxy, in_nginx, pools, sites
 from nonevent.model.layout import Layout
 from nonevent.setup.place import Place
 from nonevent.setup.proxy import caddy, haproxy, nginx
@@ -98,3 +98,26 @@ def test_what_setup_writes_keeps_none() -> None:
     assert not list(in_nginx(nginx.site(place), SOCKETS, "1.30.0"))
     assert not list(in_caddy(caddy.site(place), SOCKETS))
     assert not list(in_haproxy(haproxy.site(place, SOCKETS[1]), SOCKETS))
+
+
+def test_what_leads_to_the_app_is_found(tmp_path: Path) -> None:
+    """Each proxy's own file is; what is switched off, or only speaks of the app, is not."""
+    lines = {
+        "nginx/conf.d/shop.conf": f"proxy_pass http://unix:{DOOR}:;",
+        "nginx/sites-available/old.conf": f"proxy_pass http://unix:{DOOR}:;",
+        "nginx/conf.d/blog.conf": f"# once proxy_pass http://unix:{DOOR}:;",
+        "caddy/Caddyfile": f"reverse_proxy unix/{DOOR}",
+        "haproxy/haproxy.cfg": "backend shop\n\tserver shop unix@/run/nonevent/shop.sock\n",
+        "systemd/system/shop.nonevent_proxy.service": f"ExecStart=systemd-socket-proxyd {DOOR}",
+        "systemd/system/blog.service": f"ExecStart=curl --unix-socket {DOOR}",
+    }
+    for name, text in lines.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = {(name, path.name) for name, path, _ in sites(Layout(Path("/srv/shop")), tmp_path)}
+    assert found == {
+        ("nginx", "shop.conf"),
+        ("caddy", "Caddyfile"),
+        ("haproxy", "haproxy.cfg"),
+        ("socket-proxyd", "shop.nonevent_proxy.service"),
+    }

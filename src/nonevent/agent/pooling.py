@@ -24,6 +24,13 @@ ETC = Path("/etc")
 BY_DEFAULT = (1, 29, 7)
 """The nginx from which on an ``upstream`` block keeps connections open without being asked to."""
 
+_PLACES = {
+    "nginx": ("nginx/**/*.conf", "nginx/sites-enabled/*"),
+    "caddy": ("caddy/**/*",),
+    "haproxy": ("haproxy/**/*.cfg",),
+    "socket-proxyd": ("systemd/system/*.nonevent_proxy.service",),
+}
+"""Where the proxies look for their configuration, below ``/etc``."""
 Found = tuple[int, str]
 """The number of a line, and what to write."""
 
@@ -43,44 +50,42 @@ class Pool:
 
 def pools(layout: Layout, etc: Path = ETC) -> tuple[Pool, ...]:
     """What pools connections to the app, in the files below ``/etc`` that this user may read."""
-    sockets = (
-        str(layout.door),
-        *_sockets(layout),
-        f"/run/nonevent/{layout.root.name}.sock",
-    )
+    sockets = _sockets(layout)
     found: list[Pool] = []
-    for path, text in _texts(etc):
-        if not any(socket in text for socket in sockets):
-            continue
-        name, plain = path.relative_to(etc).parts[0], _without_comments(text)
+    for name, path, text in sites(layout, etc):
         match name:
             case "nginx":
-                seen = in_nginx(plain, sockets, proxies.version("nginx"))
+                seen = in_nginx(text, sockets, proxies.version("nginx"))
             case "caddy":
-                seen = in_caddy(plain, sockets)
+                seen = in_caddy(text, sockets)
+            case "haproxy":
+                seen = in_haproxy(text, sockets)
             case _:
-                seen = in_haproxy(plain, sockets)
+                # It makes a connection for each that it accepts.
+                continue
         found += (Pool(file=str(path), line=line, mend=mend) for line, mend in seen)
     return tuple(found)
 
 
-def _sockets(layout: Layout) -> list[str]:
-    """The app's sockets, none where this user may not enter its folder."""
-    try:
-        return sorted(map(str, layout.run.glob("*.sock")))
-    except OSError:
-        return []
+def _sockets(layout: Layout) -> tuple[str, ...]:
+    """The app's sockets, as far as this user may enter its folder."""
+    own: list[str] = []
+    with suppress(OSError):
+        own = sorted(map(str, layout.run.glob("*.sock")))
+    return (str(layout.door), *own, f"/run/nonevent/{layout.root.name}.sock")
 
 
-def _texts(etc: Path) -> Iterator[tuple[Path, str]]:
-    """The files that the proxies read, as far as their places tell."""
-    for pattern in ("nginx/**/*.conf", "nginx/sites-enabled/*", "caddy/**/*", "haproxy/**/*.cfg"):
-        for path in sorted(etc.glob(pattern)):
+def sites(layout: Layout, etc: Path = ETC) -> Iterator[tuple[str, Path, str]]:
+    """What leads visitors to the app: the proxy, its file, and the file's text without comments."""
+    sockets = _sockets(layout)
+    for name, patterns in _PLACES.items():
+        for path in sorted({path for pattern in patterns for path in etc.glob(pattern)}):
             if "sites-available" in path.parts:
                 continue
             with suppress(OSError):
-                if path.is_file():
-                    yield path, path.read_text(errors="replace")
+                text = _without_comments(path.read_text(errors="replace")) if path.is_file() else ""
+                if any(socket in text for socket in sockets):
+                    yield name, path, text
 
 
 def _without_comments(text: str) -> str:

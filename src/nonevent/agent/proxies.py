@@ -48,6 +48,11 @@ def version(name: str) -> str:
     return match[0] if match else ""
 
 
+def state(unit: str) -> str:
+    """What systemd says of a unit, e.g. ``active``; empty where it does not run here."""
+    return first_line(("systemctl", "show", "--property=ActiveState", "--value", "--", unit))
+
+
 def _setting(file: Path, name: str) -> str:
     """The first word after a name at the beginning of a line."""
     found = re.search(rf"^\s*{name}\s+([^\s;]+)", _text(file), re.MULTILINE)

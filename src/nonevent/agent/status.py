@@ -6,7 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from nonevent.agent import facts, journal, kernel, lock, proof, release, site
+from nonevent.agent import facts, journal, kernel, lock, pooling, proof, proxies, release, site
 from nonevent.agent.process.site import Site
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def status(layout: Layout, manager: ProcessManager) -> dict[str, object]:
         "running": history.running,
         "previous": history.previous,
         "front": list(found.front) if found.front else None,
+        "proxies": _proxies(layout),
         "instances": _instances(layout, manager, found),
         "timers": _timers(found),
         "busy": f"{holder.by}: {holder.reason}" if holder else None,
@@ -47,6 +48,19 @@ def status(layout: Layout, manager: ProcessManager) -> dict[str, object]:
 def _release(serving: object) -> dict[str, object]:
     names = ("number", "commit", "subject", "ref", "artifact", "by", "since", "config", "secrets")
     return {name: getattr(serving, name) for name in names}
+
+
+def _proxies(layout: Layout) -> list[dict[str, str]]:
+    """What leads visitors here, as far as this user may read its configuration."""
+    return [
+        {
+            "name": name,
+            "version": proxies.version(name),
+            "state": proxies.state(path.stem if name == "socket-proxyd" else name),
+            "file": str(path),
+        }
+        for name, path, _ in pooling.sites(layout)
+    ]
 
 
 def _instances(layout: Layout, manager: ProcessManager, found: Facts) -> list[dict[str, object]]:

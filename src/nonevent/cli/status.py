@@ -73,6 +73,8 @@ def _show(command: Command, environment: str, named: str, table: Table) -> None:
     front = table.take("front")
     if isinstance(front, list):
         say(f"listens on http://{front[0]}:{front[1]}")
+    for proxy in table.tables("proxies"):
+        say(f"behind {proxy.text('name')} {proxy.text('version')}, {proxy.text('file')}")
     _show_instances(list(table.tables("instances")))
     for timer in table.tables("timers"):
         say(f"timer {timer.text('service')}: {timer.text('schedule')}")
@@ -125,6 +127,9 @@ def _troubles(environment: str, table: Table) -> Iterator[str]:
         yield f"nothing of it runs; `nonevent start {environment}` starts it"
     if deployed and not running:
         yield f"stopped; `nonevent start {environment}` brings it back"
+    for proxy in table.tables("proxies"):
+        if proxy.text("state") in {"inactive", "failed"} and running:
+            yield f"{proxy.text('name')}, by which visitors come, is {proxy.text('state')}"
     if table.take("locked") is not None:
         note = table.table("locked")
         yield (
