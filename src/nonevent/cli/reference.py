@@ -90,8 +90,8 @@ EVENTS: dict[str, tuple[str, str]] = {
     "pruned": ("changed", "the last event of `prune`"),
     "status": (
         (
-            "root release running previous front instances timers busy locked interrupted disk "
-            "load processors"
+            "root release running previous front proxies instances timers busy locked interrupted "
+            "disk load processors"
         ),
         "all that `status` shows",
     ),
