@@ -62,6 +62,15 @@ def test_an_agent_that_a_definition_names_is_kept(tmp_path: Path) -> None:
     assert facts.gather(layout, supervisor).orphans == ("tools/agent-b",)
 
 
+def test_a_definition_that_has_just_gone_is_none(tmp_path: Path) -> None:
+    """Whoever looks holds no lock, and a deploy may drop a program between two looks."""
+    layout = Layout(tmp_path)
+    layout.programs.mkdir()
+    (layout.tools / "agent-a").mkdir(parents=True)
+    (layout.programs / "web-1.conf").symlink_to("gone")
+    assert facts.gather(layout, supervisor).orphans == ()
+
+
 def test_what_is_pruned_leaves_nothing_behind(tmp_path: Path) -> None:
     """Folder, layer, settings and logs of a removed release are gone, and all else works on."""
     host = TinyHost(tmp_path)

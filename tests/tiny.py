@@ -204,6 +204,7 @@ class TinyHost:
     root: Path
     port: int | None = None
     standby: int = 0
+    app: str = "tiny"
 
     @property
     def layout(self) -> Layout:
@@ -217,7 +218,7 @@ class TinyHost:
     def want(self, goal: Goal, **changes: object) -> Want:
         """The want for a goal."""
         wanted = Want(
-            app="tiny", environment=ENVIRONMENT, goal=goal, port=self.port, by=BY, keep=3,
+            app=self.app, environment=ENVIRONMENT, goal=goal, port=self.port, by=BY, keep=3,
             standby=self.standby,
         )  # fmt: skip
         return replace(wanted, **changes)  # type: ignore[arg-type]

@@ -200,10 +200,17 @@ def _tools(layout: Layout) -> set[str]:
     if layout.tools.joinpath(AGENT).is_symlink():
         names -= {AGENT, os.readlink(layout.tools / AGENT)}
     running = (word for each in kernel.processes() for word in kernel.arguments(each.pid))
-    defined = "".join(path.read_text() for path in layout.programs.glob("*.conf"))
+    defined = "".join(_definitions(layout))
     names = {name for name in names if name not in defined}
     inside = (Path(word) for word in running if word.startswith(f"{layout.tools}/"))
     return names - {path.relative_to(layout.tools).parts[0] for path in inside}
+
+
+def _definitions(layout: Layout) -> Iterator[str]:
+    """What the embedded process manager is to run; a deploy may take one away at any moment."""
+    for path in layout.programs.glob("*.conf"):
+        with contextlib.suppress(FileNotFoundError):
+            yield path.read_text()
 
 
 def _unused(folder: str, numbers: list[int], used: set[int]) -> Iterator[str]:

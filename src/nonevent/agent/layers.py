@@ -34,9 +34,10 @@ def present(layout: Layout) -> frozenset[str]:
 def unfinished(layout: Layout) -> tuple[str, ...]:
     """The names of what transfers left that were cut off, and of lists without a layer."""
     names = _names(layout)
-    lists = {name for name in names if name.endswith(".json")}
+    hidden = {name for name in names if name.startswith(".")}
+    lists = {name for name in names - hidden if name.endswith(".json")}
     alone = {name for name in lists if name.removesuffix(".json") not in names}
-    return tuple(sorted(alone | {name for name in names if name.startswith(".incoming-")}))
+    return tuple(sorted(alone | hidden))
 
 
 def _names(layout: Layout) -> set[str]:

@@ -46,7 +46,8 @@ class Local:
         if not folder.is_dir():
             try:
                 tools.mkdir(parents=True, exist_ok=True)
-                packed = folder.with_suffix(".pyz")
+                # Under a name of our own: another client may be about to do the same.
+                packed = folder.with_suffix(f".{os.getpid()}.pyz")
                 durable.write(packed, zipapp.encoded())
                 subprocess.run(
                     (python(), "-I", "-S", str(packed), "unpack", str(folder)),
