@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -142,26 +144,34 @@ def test_a_release_brings_its_interpreter(sandbox: Sandbox) -> None:
 WITHOUT_PYTHON = ("sh", "mkdir", "head", "sha256sum", "tar", "gzip", "rm", "mv")
 
 
-def test_an_agent_runs_on_the_interpreter_that_is_brought(sandbox: Sandbox, tmp_path: Path) -> None:
-    """A host with a shell, tar and gzip gets an interpreter first, once, and it is checked."""
+def bare_host(sandbox: Sandbox, folder: Path) -> Ssh:
+    """A host with a shell, tar and gzip, and no Python."""
+    for program in WITHOUT_PYTHON:
+        (folder / "bin").mkdir(exist_ok=True)
+        (folder / "bin" / program).symlink_to(shutil.which(program) or program)
+    ssh = folder / "ssh"
+    ssh.write_text(
+        f'#!/bin/sh\nfor last; do :; done\nexec env -i PATH={folder}/bin sh -c "$last"\n'
+    )
+    ssh.chmod(0o755)
+    return Ssh("bare", sandbox.base / "host", (str(ssh),), sandbox.base / "controls")
+
+
+def built(sandbox: Sandbox) -> Artifact:
+    """An artifact that brings this interpreter."""
     line = f"python = {{ bundled = '{PREFIX}' }}\n"
     sandbox.commit(sandbox.config(before=line), "Bring the interpreter")
     path = sandbox.type("build", limit=300.0).must(0).stdout.split()[0]
-    for program in WITHOUT_PYTHON:
-        (tmp_path / "bin").mkdir(exist_ok=True)
-        (tmp_path / "bin" / program).symlink_to(shutil.which(program) or program)
-    ssh = tmp_path / "ssh"
-    ssh.write_text(
-        f'#!/bin/sh\nfor last; do :; done\nexec env -i PATH={tmp_path}/bin sh -c "$last"\n'
-    )
-    ssh.chmod(0o755)
-    root = sandbox.base / "host"
-    bare = Ssh("bare", root, (str(ssh),), sandbox.base / "controls")
+    return Artifact.open(Path(path))
+
+
+def test_an_agent_runs_on_the_interpreter_that_is_brought(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A host with a shell, tar and gzip gets an interpreter first, once, and it is checked."""
+    bare = bare_host(sandbox, tmp_path)
     with pytest.raises(HostUnfit, match=r"bare has no Python 3\.11") as refused:
         bare.connect("eve")
     assert "bundled" in refused.value.hint
-    artifact = Artifact.open(Path(path))
-    packed = packed_in_gzip(artifact)
+    packed = packed_in_gzip(built(sandbox))
     damaged = replace(bare, interpreter=Brought(name="python-x", packed=lambda: packed[:-9]))
     with pytest.raises(HostUnfit, match="cannot use"):
         damaged.connect("eve")
@@ -172,11 +182,45 @@ def test_an_agent_runs_on_the_interpreter_that_is_brought(sandbox: Sandbox, tmp_
         return packed
 
     brought = replace(bare, interpreter=Brought(name="python-x", packed=pack))
+    root = bare.root
     for _ in range(2):
         with brought.connect("eve") as connection:
             survey = connection.request({"request": "survey", "app": "shop", "root": str(root)})
     assert survey["python"] == str(root.resolve() / "tools" / "python-x" / "bin" / "python3")
     assert times == [1]
     assert sorted(path.name.partition("-")[0] for path in (root / "tools").iterdir()) == [
+        "agent", "python",
+    ]  # fmt: skip
+
+
+def test_an_interpreter_that_an_agent_runs_on_is_not_replaced(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Of two clients that bring one at once, the slower leaves the faster one's in its place."""
+    bare, packed = bare_host(sandbox, tmp_path), packed_in_gzip(built(sandbox))
+    asked, connected = threading.Event(), threading.Event()
+
+    def pack_fast() -> bytes:
+        assert asked.wait(60)
+        return packed
+
+    def pack_slowly() -> bytes:
+        asked.set()
+        assert connected.wait(60)
+        return packed
+
+    faster, slower = (
+        replace(bare, interpreter=Brought(name="python-x", packed=pack))
+        for pack in (pack_fast, pack_slowly)
+    )
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(slower.connect, "ada")
+        with faster.connect("eve") as connection:
+            before = (bare.root / "tools" / "python-x").stat().st_ino
+            connected.set()
+            second.result(60).close()
+            assert (bare.root / "tools" / "python-x").stat().st_ino == before
+            connection.request({"request": "survey", "app": "shop", "root": str(bare.root)})
+    assert sorted(path.name.partition("-")[0] for path in (bare.root / "tools").iterdir()) == [
         "agent", "python",
     ]  # fmt: skip

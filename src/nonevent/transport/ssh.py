@@ -79,8 +79,10 @@ if [ -z "$python" ]; then
   mkdir "$partial" && head -c "$size" > "$partial.gz" &&
     echo "$digest  $partial.gz" | sha256sum -c - > /dev/null &&
     tar -xzf "$partial.gz" -C "$partial" &&
-    rm -rf "$root/tools/$name" "$partial.gz" && mv "$partial" "$root/tools/$name" &&
-    usable "$python" || { rm -rf "$partial" "$partial.gz"; echo 'nonevent: unusable'; exit 74; }
+    # Another client may have brought it meanwhile, and its agent runs on it.
+    { usable "$python" || { rm -rf "$root/tools/$name" && mv "$partial" "$root/tools/$name"; }; }
+  rm -rf "$partial" "$partial.gz"
+  usable "$python" || { echo 'nonevent: unusable'; exit 74; }
 fi
 if [ ! -d "$agent" ]; then
   mkdir -p "$root/tools" || { echo 'nonevent: root'; exit 73; }
