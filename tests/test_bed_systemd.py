@@ -11,6 +11,7 @@ import signal
 import subprocess
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,7 +22,6 @@ from sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from bed import Bed, Host
 
@@ -372,6 +372,49 @@ def test_a_broken_proxy_is_not_reloaded(bed: Bed, app1: Host, shop: Sandbox) -> 
     app1.run(("rm", "/etc/nginx/conf.d/other.conf"))
     shop.type(*SETUP).must(0)
     assert "new.test" in app1.read(site)
+
+
+def until_runs(host: Host, interpreter: str) -> None:
+    """Wait until the main processes of all instances run this, by the kernel's own word."""
+
+    def running() -> set[str]:
+        argv = ("systemctl", "show", "--property", "MainPID", "--value", *instances(host))
+        links = (f"/proc/{pid}/exe" for pid in host.run(argv).stdout.split())
+        return set(host.run(("readlink", *links), check=False).stdout.split())
+
+    until(lambda: running() == {interpreter}, seconds=30, what=f"{interpreter} to run all")
+
+
+@pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="there is nothing to bundle")
+def test_a_release_runs_the_interpreter_that_it_brought(
+    bed: Bed, app1: Host, shop: Sandbox
+) -> None:
+    """Its services and commands, also after a reboot; the release before it runs the host's."""
+    before, own = get(bed, app1), "/usr/bin/python3.11"
+    until_runs(app1, own)
+    shop.commit(shop.config(before='python = { bundled = "/usr" }\n'), "Bring the interpreter")
+    script = "import os; print(os.path.realpath('/proc/self/exe'), os.__file__)"
+    asked = ("run", "production", "--", "python", "-c", script)
+    with load(bed, app1) as report:
+        shop.says("version eight")
+        shop.type("deploy", "production", limit=300.0).must(0)
+        assert get(bed, app1) == r"b'version eight\n'"
+        brought, library = shop.type(*asked).must(0).stdout.split()
+        assert brought.startswith(f"{ROOT}/layers/python-")
+        assert library.startswith(f"{ROOT}/")
+        until_runs(app1, brought)
+        assert "runs its release" in shop.type("status", "production").must(0).stdout
+        shop.type("rollback", "production").must(0)
+        assert get(bed, app1) == before
+        until_runs(app1, own)
+        assert shop.type(*asked).must(0).stdout.split() == [own, "/usr/lib/python3.11/os.py"]
+        shop.type("deploy", "production").must(0)
+    assert report["lost"] == {}
+    app1.reboot()
+    until_answers(bed, app1, r"b'version eight\n'")
+    until_runs(app1, brought)
+    shop.type("rollback", "production").must(0)
+    until_runs(app1, own)
 
 
 @pytest.mark.usefixtures("app1")
