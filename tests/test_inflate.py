@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import sys
 import zlib
 from typing import TYPE_CHECKING
 
@@ -94,6 +95,8 @@ def test_a_program_that_does_not_run_is_none(
     """A host has zstd only where the program that is called so also works."""
     if not shutil.which("zstd"):
         pytest.skip("this machine has no zstd")
+    if sys.version_info >= (3, 14):
+        pytest.skip("this Python has zstd of its own")
     assert inflate.has_zstd()
     program = tmp_path / "zstd"
     program.write_text("#!/bin/sh\nexit 127\n")
