@@ -161,6 +161,7 @@ def test_a_site_that_cannot_go_back_needs_a_person(host: Veteran) -> None:
     with pytest.raises(NeedsPerson, match="going back failed") as caught:
         host.deploy(B)
     assert "no process runs release 1" in caught.value.context
+    assert caught.value.serves.endswith(") should serve"), caught.value.serves
 
 
 def cut(host: Veteran, artifact: Parcel, moment: str) -> None:

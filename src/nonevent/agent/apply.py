@@ -149,7 +149,7 @@ def _failed(host: Host, error: NoneventError, want: Want, decided: Plan, written
         raise NeedsPerson(
             f"{error.message}, and going back failed: {ours.message}",
             context=(*error.context, *ours.context),
-            serves=serving(host),
+            serves=serving(host, _unproved(want)),
             hint=f"nonevent status {want.environment}",
         ) from second
     with _even_if_full(host):
@@ -246,6 +246,11 @@ def _commands_that_ran(decided: Plan, written: Journal) -> tuple[str, ...]:
     )
 
 
+def _unproved(want: Want) -> str:
+    """How what serves is named where going back failed: of a site only the ledger is known."""
+    return "should serve" if want.site else "serves"
+
+
 def serving(host: Host, how: str = "serves") -> str:
     """What serves now, in words: the last line of every error after something was begun."""
     history = ledger.history(host.layout)
@@ -322,7 +327,7 @@ def recover(host: Host) -> Story | None:
         raise NeedsPerson(
             f"an earlier {story.goal} was cut off, and tidying up failed: {ours.message}",
             context=ours.context,
-            serves=serving(host),
+            serves=serving(host, _unproved(want)),
             hint=ours.hint,
         ) from error
     written.close("recovered")
