@@ -1,12 +1,14 @@
-"""Sites that run supervisord, units of their own, or a unit with ExecReload, and keep them."""
+"""Sites that run supervisord, circus, zergs or units of their own, and keep them."""
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from bed.veteran import ROOT, empty, requirements, sudo, veteran
+from bed.veteran import REQUIREMENTS, ROOT, empty, manual, requirements, sudo, veteran
 from bed.visit import get, load
+from uv import find_uv_bin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +86,62 @@ server {
     listen 80 default_server;
     location / { proxy_pass http://unix:/run/shop/web.sock:; }
 }
+"""
+CIRCUS = f"""
+[circus]
+endpoint = ipc:///run/circus/control
+
+[watcher:shop]
+cmd = {PYTHON} -m gunicorn {GUNICORN} --bind fd://$(circus.sockets.web)
+working_dir = {ROOT}/current/app
+use_sockets = True
+graceful_timeout = 35
+
+[socket:web]
+host = 0.0.0.0
+port = 8080
+"""
+CIRCUSD = """
+[Service]
+User=www-data
+RuntimeDirectory=circus
+ExecStart=/opt/circus/bin/python -m circus.circusd /etc/circus.ini
+"""
+CIRCUSCTL = (
+    "sudo -u www-data /opt/circus/bin/python -m circus.circusctl"
+    " --endpoint ipc:///run/circus/control --timeout 60"
+)
+POOL = """
+[Service]
+User=www-data
+RuntimeDirectory=shop
+ExecStart=/usr/bin/uwsgi --plugin zergpool --master --zerg-pool /run/shop/zerg:0.0.0.0:8080
+KillSignal=SIGQUIT
+"""
+ZERG = f"""
+[Service]
+Type=notify
+User=www-data
+ExecStart=/usr/bin/uwsgi --plugin python3 --protocol http --zerg /run/shop/zerg \\
+    --master --processes 2 --need-app \\
+    --chdir {ROOT}/current/app --virtualenv {ROOT}/current/venv --module wsgi \\
+    --hook-master-start "unix_signal:15 gracefully_kill_them_all"
+KillMode=mixed
+"""
+NEXT = """#!/bin/sh -e
+new=a old=b
+if systemctl --quiet is-active shop@a; then new=b old=a; fi
+systemctl restart shop@$new
+systemctl stop shop@$old
+"""
+CHAIN = f"""
+[Service]
+Type=notify
+User=www-data
+ExecStart=/usr/bin/uwsgi --plugin python3 --http-socket :8080 \\
+    --master --processes 2 --lazy-apps --touch-chain-reload {ROOT}/etc/chain \\
+    --hook-pre-app chdir:{ROOT}/current/app --virtualenv {ROOT}/current/venv --module wsgi
+KillSignal=SIGQUIT
 """
 LIMIT = 300.0
 """Seconds for a command: packages may have to be downloaded."""
@@ -213,3 +271,82 @@ timeout = "15s"
         deployed = shop.type("deploy", "production", limit=LIMIT).must(0)
         assert "goes on with what it had imported itself" in deployed.stderr
         assert "three" in get(bed, old2)
+
+
+def unnoticed(bed: Bed, host: Host, shop: Sandbox) -> None:
+    """A second release, and the way back to the first, lose no request.
+
+    A connection carries one, as behind a proxy that pools none.
+    """
+    shop.says("one")
+    shop.type("deploy", "production", limit=LIMIT).must(0)
+    assert "one" in get(bed, host, port=8080)
+    with load(bed, host, mix="fast=1", port=8080, mode="new") as report:
+        shop.says("two")
+        shop.type("deploy", "production", limit=LIMIT).must(0)
+        assert "two" in get(bed, host, port=8080)
+        shop.type("rollback", "production", limit=LIMIT).must(0)
+        assert "one" in get(bed, host, port=8080)
+    assert report["answered"] > 40
+    assert report["lost"] == {}
+
+
+def install_circus(host: Host) -> None:
+    """Give circus an environment of its own; packages come by this machine, hosts have no way."""
+    host.run(("python3", "-m", "venv", "--without-pip", "/opt/circus"))
+    (modules,) = (host.disk / "merged" / "opt" / "circus").glob("lib/python*/site-packages")
+    version = modules.parent.name.removeprefix("python")
+    words = ("--python-version", version, "--target", modules, "--link-mode", "copy")
+    what = ("--quiet", "--requirement", REQUIREMENTS.with_name("circus.txt"))
+    subprocess.run((find_uv_bin(), "pip", "install", *words, *what), check=True, timeout=LIMIT)
+
+
+def test_circus_holds_the_socket(bed: Bed, old2: Host, cache: Path) -> None:
+    """Its watcher is reloaded, and requests wait at the socket that circusd has open."""
+    install_circus(old2)
+    old2.put("/etc/circus.ini", CIRCUS)
+    old2.put("/etc/systemd/system/circus.service", CIRCUSD)
+    old2.run(("systemctl", "start", "circus"))
+    reload = f"""user = "www-data"
+commands = ["{CIRCUSCTL} reload shop --waiting"]
+probe = "127.0.0.1:8080"
+"""
+    with veteran(bed, old2, cache, reload, deps="gunicorn") as shop:
+        unnoticed(bed, old2, shop)
+
+
+def test_zergs_of_both_releases_share_the_pool(bed: Bed, old2: Host, cache: Path) -> None:
+    """New ones serve before old ones are told to stop, which finish what they have."""
+    old2.put("/etc/systemd/system/shop-pool.service", POOL)
+    old2.put("/etc/systemd/system/shop@.service", ZERG)
+    old2.put("/usr/local/sbin/shop-next", NEXT, mode=0o755)
+    sudo(old2, "/usr/local/sbin/shop-next")
+    old2.run(("systemctl", "start", "shop-pool"))
+    reload = """user = "www-data"
+commands = ["sudo shop-next"]
+probe = "127.0.0.1:8080"
+"""
+    with veteran(bed, old2, cache, reload) as shop:
+        unnoticed(bed, old2, shop)
+
+
+def test_uwsgi_reloads_worker_by_worker(bed: Bed, cache: Path) -> None:
+    """A master that is in no release may stay: each worker goes to the new one before it loads."""
+    host = bed.host("old2")
+    host.reset()
+    manual(host)
+    host.put("/etc/systemd/system/shop.service", CHAIN)
+    host.put(f"{ROOT}/etc/chain", "")
+    host.run(("chown", "deploy:", f"{ROOT}/etc/chain"))
+    host.run(("systemctl", "start", "shop"))
+    reload = f"""user = "www-data"
+commands = ["touch {ROOT}/etc/chain"]
+probe = "127.0.0.1:8080"
+"""
+    with veteran(bed, host, cache, reload) as shop:
+        shop.says("one")
+        with load(bed, host, mix="fast=1", port=8080, mode="new") as report:
+            shop.type("deploy", "production", limit=LIMIT).must(0)
+            assert "one" in get(bed, host, port=8080)
+        assert report["answered"] > 40
+        assert report["lost"] == {}
