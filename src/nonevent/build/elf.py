@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, replace
+from io import FileIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elftools.common.exceptions import ELFError
@@ -12,13 +15,12 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
 from elftools.elf.sections import NoteSection
 
-from nonevent.build.layer import paths
+from nonevent.build.layer import entries
 from nonevent.errors import BuildFailed
 from nonevent.model.manifest import CPUS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 GLIBC = re.compile(r"GLIBC_(\d+(?:\.\d+)+)")
 _OF_GLIBC = re.compile(
@@ -56,13 +58,12 @@ def needs_of(tree: Path) -> Needs:
     """What all ELF files below a folder need."""
     needs = Needs()
     bundled: set[str] = set()
-    for path in paths(tree):
-        file = tree / path
-        if file.is_symlink():
-            bundled.add(file.name)
-        elif is_elf(file):
-            needs |= _read(file)
-            bundled.add(file.name)
+    for _path, entry in entries(tree):
+        if entry.is_symlink():
+            bundled.add(entry.name)
+        elif is_elf(entry):
+            needs |= _read(Path(entry))
+            bundled.add(entry.name)
     outside = (name for name in needs.libraries if not _OF_GLIBC.fullmatch(name))
     return replace(needs, libraries=tuple(name for name in outside if name not in bundled))
 
@@ -101,9 +102,9 @@ def _search_paths(elf: ELFFile) -> Iterator[tuple[int, str]]:
                 yield names["sh_offset"] + tag.entry.d_val, found
 
 
-def is_elf(file: Path) -> bool:
+def is_elf(file: os.PathLike[str]) -> bool:
     """Whether a file is a program, or a library, for the dynamic linker."""
-    with file.open("rb") as content:
+    with FileIO(os.fspath(file)) as content:
         return content.read(4) == b"\x7fELF"
 
 

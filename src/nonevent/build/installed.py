@@ -6,6 +6,7 @@ import base64
 import csv
 import hashlib
 import io
+import os
 import re
 import warnings
 from importlib.metadata import distributions
@@ -38,11 +39,15 @@ def settle(site: Path, scripts: Path, *, beside: bool) -> None:
         BuildFailed: where a package leads to a place on this machine.
     """
     _refuse_absolute_paths(site)
-    changed = {script.resolve() for script in _files(scripts) if _free(script, always=not beside)}
+    changed = {
+        os.path.relpath(script, site)
+        for script in _files(scripts)
+        if _free(script, always=not beside)
+    }
     for wheel in sorted(site.glob("*.dist-info/WHEEL")):
         # Which build tool was the newest on that day is no part of a package.
         wheel.write_bytes(_GENERATOR.sub(b"", wheel.read_bytes()))
-        _amend_record(wheel.with_name("RECORD"), changed | {wheel.resolve()})
+        _amend_record(wheel.with_name("RECORD"), changed | {os.path.relpath(wheel, site)})
 
 
 def _files(folder: Path) -> tuple[Path, ...]:
@@ -74,17 +79,19 @@ def _is_refused(content: bytes) -> bool:
     return False
 
 
-def _amend_record(record: Path, changed: set[Path]) -> None:
-    """Write the new hashes of changed files into a RECORD, as the wheel format has them."""
+def _amend_record(record: Path, changed: set[str]) -> None:
+    """Write the new hashes of changed files into a RECORD, as the wheel format has them.
+
+    The files are named as there: relative to the folder that the metadata is in.
+    """
     if not record.is_file():
         return
-    out = io.StringIO()
+    site, out = record.parents[1], io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     with record.open(newline="", encoding="utf-8") as rows:
         for row in csv.reader(rows):
-            file = record.parents[1] / row[0]
-            if row[1:2] != [""] and file.resolve() in changed:
-                content = file.read_bytes()
+            if row[1:2] != [""] and os.path.normpath(row[0]) in changed:
+                content = (site / row[0]).read_bytes()
                 digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=")
                 row[1:] = [f"sha256={digest.decode()}", str(len(content))]
             writer.writerow(row)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import stat
+from operator import itemgetter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nonevent.build.event import counted
@@ -15,9 +18,7 @@ from nonevent.model.manifest import Entry, File, Layer, Link, is_inside, link_is
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
-
-    from nonevent.build.zstd import Zstd
+    from typing import IO
 
 CHUNK = 1 << 20
 
@@ -29,34 +30,42 @@ def pack(name: str, tree: Path, part: Path) -> Layer:
         BuildFailed: for what a layer cannot hold: devices, sockets, links that lead outside,
             names that are not UTF-8. All of them are named.
     """
-    found = tuple(sorted(paths(tree)))
-    _refuse(name, tree, found)
-    entries: list[Entry] = []
-    with part.open("wb") as out, compressing(out) as packed:
-        for path in found:
+    found = dict(sorted(entries(tree), key=itemgetter(0)))
+    _refuse(name, found)
+    packed: list[Entry] = []
+    with (
+        part.open("wb") as out,
+        compressing(out) as frame,
+        io.BufferedWriter(frame, CHUNK) as members,
+    ):
+        for path, entry in found.items():
             where = f"{name}/{path}"
-            if (tree / path).is_symlink():
-                link = Link(path=path, target=_target(tree, path))
-                packed.write(tar.header(where, link=link.target))
-                entries.append(link)
+            if entry.is_symlink():
+                link = Link(path=path, target=_target(entry))
+                members.write(tar.header(where, link=link.target))
+                packed.append(link)
             else:
-                entries.append(_pack_file(tree, path, where, packed))
-        packed.flush()
-    return Layer(name=name, entries=tuple(entries))
+                packed.append(_pack_file(entry, path, where, members))
+    return Layer(name=name, entries=tuple(packed))
 
 
 def paths(tree: Path) -> Iterator[str]:
     """Everything below a folder that is not a folder, relative, links not followed."""
+    return (path for path, _entry in entries(tree))
+
+
+def entries(tree: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """The same, each with what the system said of it."""
     folders = [""]
     while folders:
         folder = folders.pop()
-        with os.scandir(tree / folder) as entries:
-            for entry in entries:
+        with os.scandir(tree / folder) as found:
+            for entry in found:
                 path = folder + entry.name
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(path + "/")
                 else:
-                    yield path
+                    yield path, entry
 
 
 def file_mode(mode: int) -> int:
@@ -64,28 +73,28 @@ def file_mode(mode: int) -> int:
     return 0o755 if mode & stat.S_IXUSR else 0o644
 
 
-def _pack_file(tree: Path, path: str, where: str, packed: Zstd) -> File:
+def _pack_file(entry: os.DirEntry[str], path: str, where: str, members: IO[bytes]) -> File:
     digest = hashlib.sha256()
-    with (tree / path).open("rb") as source:
+    with io.FileIO(entry.path) as source:
         status = os.fstat(source.fileno())
         size, mode = status.st_size, file_mode(status.st_mode)
-        packed.write(tar.header(where, mode=mode, size=size))
+        members.write(tar.header(where, mode=mode, size=size))
         left = size
         while left and (chunk := source.read(min(CHUNK, left))):
             digest.update(chunk)
-            packed.write(chunk)
+            members.write(chunk)
             left -= len(chunk)
         if left or source.read(1):
             raise BuildFailed(f"{path} changed while it was read")
-    packed.write(tar.padding(size))
+    members.write(tar.padding(size))
     return File(path=path, mode=mode, size=size, digest=digest.hexdigest())
 
 
-def _refuse(name: str, tree: Path, found: tuple[str, ...]) -> None:
+def _refuse(name: str, found: dict[str, os.DirEntry[str]]) -> None:
     problems = tuple(
         f"{os.fsencode(path).decode(errors='backslashreplace')}: {problem}"
-        for path in found
-        if (problem := _problem(tree, path))
+        for path, entry in found.items()
+        if (problem := _problem(path, entry))
     )
     if problems:
         raise BuildFailed(
@@ -95,25 +104,24 @@ def _refuse(name: str, tree: Path, found: tuple[str, ...]) -> None:
         )
 
 
-def _problem(tree: Path, path: str) -> str:
+def _problem(path: str, entry: os.DirEntry[str]) -> str:
     """Why a layer cannot hold a file, or nothing."""
     if not is_inside(path):
         return "its name is not UTF-8, has control characters, or is too long"
-    status = (tree / path).lstat()
-    if stat.S_ISLNK(status.st_mode):
-        target = _target(tree, path)
+    if entry.is_symlink():
+        target = _target(entry)
         return "" if link_is_inside(path, target) else f"links to {target!r}, outside the layer"
-    if not stat.S_ISREG(status.st_mode):
+    if not entry.is_file(follow_symlinks=False):
         return "it is a socket, device or named pipe"
-    if status.st_size > tar.LARGEST:
+    if entry.stat(follow_symlinks=False).st_size > tar.LARGEST:
         return "it is larger than 8 GiB"
     return ""
 
 
-def _target(tree: Path, path: str) -> str:
+def _target(link: os.DirEntry[str]) -> str:
     """Where a link leads, in its plainest spelling: without ``.`` and needless ``..``."""
-    target = (tree / path).readlink()
+    target = Path(link).readlink()
     plain = os.path.normpath(target)
-    here = (tree / path).parent
+    here = Path(link).parent
     same = os.path.realpath(here / plain) == os.path.realpath(here / target)
     return plain if same else str(target)
