@@ -122,8 +122,9 @@ def test_packages_without_wheels_are_all_named(
 def test_wheels_of_all_ages_will_do() -> None:
     """The tags reach from the oldest manylinux to the newest glibc that hosts must have."""
     python = Interpreter(
-        path=Path("/usr/bin/python3"), version="3.11.2", abi="cp311", platform="linux-x86_64"
-    )
+        path=Path("/usr/bin/python3"), version="3.11.2", abi="cp311", platform="linux-x86_64",
+        tag="cpython-311",
+    )  # fmt: skip
     names = {str(tag) for tag in tags(Target(python=python, platform="linux-aarch64"))}
     assert {
         "cp311-cp311-manylinux_2_17_aarch64", "cp311-cp311-manylinux2014_aarch64",

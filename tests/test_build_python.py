@@ -16,7 +16,7 @@ VERSION = ".".join(map(str, sys.version_info[:3]))
 MINOR = ".".join(map(str, sys.version_info[:2]))
 ANSWER = """#!/bin/sh
 echo '{"version": "%s", "name": "%s", "abi": "cp399", "platform": "linux-x86_64", "path": "%s",
-"prefix": "/opt"}'
+"prefix": "/opt", "tag": "cpython-399"}'
 """
 
 

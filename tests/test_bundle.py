@@ -97,7 +97,7 @@ def test_what_works_only_where_it_is_installed_is_refused(tmp_path: Path) -> Non
     (place / "bin" / NAME).chmod(0o755)
     shell = Interpreter(
         path=place / "bin" / NAME, version=python.version, abi=python.abi,
-        platform=python.platform, prefix=place,
+        platform=python.platform, tag=python.tag, prefix=place,
     )  # fmt: skip
     with pytest.raises(BuildFailed, match="only where it is installed"):
         build_bundle(shell, cache=tmp_path / "cache", env=ENV)

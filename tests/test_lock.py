@@ -28,6 +28,7 @@ PYTHON = Interpreter(
     version=".".join(map(str, sys.version_info[:3])),
     abi="cp311",
     platform="linux-x86_64",
+    tag="cpython-311",
 )
 
 

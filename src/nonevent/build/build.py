@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from nonevent.build.stored import Stored
     from nonevent.config.app import App
 
-FORMAT = 2
+FORMAT = 3
 """Counts up when the same input gives another artifact."""
 
 

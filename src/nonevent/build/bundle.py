@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from nonevent.build.artifact import Artifact
     from nonevent.build.python import Interpreter
 
-FORMAT = 1
+FORMAT = 2
 """Of the layer's making: counts up when the same input gives other bytes."""
 LIMIT = 30.0
 PLACE = b"/python"

@@ -10,7 +10,8 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from nonevent.build.bytecode import compile_tree
+from nonevent.build.bytecode import compile_tree, compiled_by
+from nonevent.build.earlier import earlier_of
 from nonevent.build.elf import Needs, needs_of
 from nonevent.build.installed import Packages, packages_in, settle
 from nonevent.build.platform import refuse_without_wheels, uv_options
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from nonevent.build.lock.base import Locked
     from nonevent.build.platform import Target
 
-FORMAT = 3
+FORMAT = 4
 """Of the layer's making: counts up when the same input gives other bytes."""
 
 _USELESS = re.compile(r"activate.*|deactivate.*|pydoc\.bat|python(\d.*)?|pypy.*")
@@ -74,10 +75,13 @@ def build_deps(
             refuse_without_wheels(locked, target, work=tree.parent, config=config, env=env)
         install(locked, tree, target=target, config=config, env=env)
         normalise(tree, bundle=bundle)
-        compile_tree(tree, ("lib",), python=target.python, env=env)
-        return needs_of(tree), packages_in(site_packages(tree))
+        packages = packages_in(site_packages(tree))
+        earlier = earlier_of(folder.parent.glob(f"{maker}-*/"), packages)
+        compile_tree(tree, ("lib",), python=target.python, env=env, earlier=earlier)
+        return needs_of(tree), packages
 
-    folder = cache / "deps" / layer_key(locked, target, bundle)[:32]
+    maker = compiled_by(target.python)
+    folder = cache / "deps" / f"{maker}-{layer_key(locked, target, bundle)[:32]}"
     return stored("deps", folder, fill, mark="pyvenv.cfg")
 
 

@@ -30,6 +30,7 @@ print(json.dumps({
     "name": sys.implementation.name,
     "abi": "cp%d%d%s" % (*sys.version_info[:2], "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""),
     "platform": sysconfig.get_platform(),
+    "tag": sys.implementation.cache_tag,
     "path": os.path.realpath(sys.executable),
     "prefix": sys.base_prefix,
 }))
@@ -45,6 +46,8 @@ class Interpreter:
     abi: str
     platform: str
     """Operating system and machine, e.g. ``linux-x86_64``."""
+    tag: str
+    """What it puts into the names of byte code (PEP 3147), e.g. ``cpython-311``."""
     prefix: Path = Path("/usr")
     """The folder it is installed in, which may be copied to bundle it."""
 
@@ -180,5 +183,6 @@ def _probe(path: Path, env: Mapping[str, str]) -> Interpreter | str:
         version=said["version"],
         abi=said["abi"],
         platform=said["platform"],
+        tag=said["tag"],
         prefix=Path(said["prefix"]),
     )
