@@ -90,12 +90,16 @@ def test_an_agent_that_is_there_knows_its_python(tmp_path: Path) -> None:
         with host(path).connect("eve") as connection:
             assert connection.request({"request": "history"}) == {"lines": []}
     (link,) = (tmp_path / "srv" / "tools").glob("agent-*/python")
-    link.unlink()
-    link.symlink_to(tmp_path / "gone")
-    with pytest.raises(HostUnfit, match=r"has no Python 3\.11"):
-        host(str(few)).connect("eve")
-    with host(os.environ["PATH"]).connect("eve") as connection:
-        assert connection.request({"request": "history"}) == {"lines": []}
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\nexit 127\n")
+    broken.chmod(0o755)
+    for other in (tmp_path / "gone", broken):
+        link.unlink()
+        link.symlink_to(other)
+        with pytest.raises(HostUnfit, match=r"has no Python 3\.11"):
+            host(str(few)).connect("eve")
+        with host(os.environ["PATH"]).connect("eve") as connection:
+            assert connection.request({"request": "history"}) == {"lines": []}
 
 
 @pytest.mark.parametrize(
@@ -119,12 +123,16 @@ def test_a_host_is_approached_without_asking_anybody(
     assert ["BatchMode=yes" in line for line in reached] == [True, False][:tries]
 
 
-def test_a_host_that_is_down_is_tried_once(tmp_path: Path) -> None:
-    """What asking somebody would not mend is said at once."""
+@pytest.mark.parametrize("age", [0.0, 3600.0])
+def test_a_host_that_is_down_is_tried_once(tmp_path: Path, age: float) -> None:
+    """What asking somebody would not mend is said at once, unless that was long ago."""
     log = tmp_path / "log"
     run = f'echo "$@" >> {log}; echo "connect to host web1: Connection refused" >&2; exit 255'
     host = Ssh("web1", tmp_path / "srv", ("sh", "-c", run, "ssh"), tmp_path / "a" / "b")
+    approached = host.approach()
+    assert approached
+    host = replace(host, approached=replace(approached, began=approached.began - age))
     with pytest.raises(TransportFailed, match="cannot be reached") as caught:
-        replace(host, approached=host.approach()).connect("eve")
+        host.connect("eve")
     assert caught.value.hint == "is sshd running on the host, and on that port?"
-    assert len(log.read_text().splitlines()) == 1
+    assert len(log.read_text().splitlines()) == (2 if age else 1)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from real import replace, uv
@@ -171,8 +173,7 @@ class Site:
 
     def _install(self, lock: Path) -> Path:
         """A new virtualenv with what is locked."""
-        venv = self.work / "anew"
-        shutil.rmtree(venv, ignore_errors=True)
+        venv = Path(tempfile.mkdtemp(dir=self.work)) / "anew"
         self._run("uv", "venv", "--quiet", "--python", PYTHON, str(venv))
         self._run("uv", "pip", "sync", "--quiet", "--python", str(venv), str(lock))
         return venv

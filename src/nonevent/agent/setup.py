@@ -228,7 +228,7 @@ def _make_login(name: str) -> None:
 def _make_agent(path: Path) -> None:
     partial = path.with_name(f".{path.name}")
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(tools.folder(), partial)
+    shutil.copytree(tools.folder(), partial, symlinks=True)
     partial.rename(path)
 
 

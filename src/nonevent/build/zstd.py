@@ -64,7 +64,7 @@ def frame_sizes(path: Path) -> tuple[int, ...]:
 
 
 def _frame_sizes(file: int, end: int) -> list[int]:
-    """There are some ten thousand headers in a hundred megabytes: each is three bytes far apart."""
+    """There are some ten thousand headers in a hundred megabytes: three bytes each, far apart."""
     sizes: list[int] = []
     begin = 0
     while begin < end:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import IO
 
 VERSION = 1
+"""Client and agent are of one digest, so that this changes only with what `hello` says."""
 MOST_HEADER = 4 * 2**20
 """Bytes; a longer header is not ours."""
 MOST_BODY = 64 * 2**20
@@ -58,6 +59,8 @@ class Channel:
         self, header: dict[str, object], body: bytes | memoryview = b"", *, more: bool = False
     ) -> None:
         """Send one frame; with ``more`` it may wait for the next one, and go out with it.
+
+        After one that failed nothing more can be sent: the stream of headers has a gap.
 
         Raises:
             ProtocolBroken: the other side is gone.

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -50,8 +51,8 @@ _START = """\
 root={root}; agent="$root/tools/agent-{digest}"
 umask 022
 python="$(readlink "$agent/python")"
-if [ ! -x "$python" ]; then
-  {asked} && echo 'nonevent: first' || exit 69
+if ! "$python" -I -S -c 'import json, zlib' 2>/dev/null; then
+  {asked} && echo 'nonevent: first' || {{ echo 'no Python here runs the agent' >&2; exit 69; }}
   script=; while IFS= read -r line && [ "$line" ]; do script="$script$line
 "; done
   eval "$script"
@@ -123,15 +124,24 @@ class Approach:
 
     child: subprocess.Popen[bytes]
     said: IO[bytes]
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether what came of it can still be so: a host may have come up since, or gone."""
+        return time.monotonic() - self.began < CONNECT_LIMIT + 1
 
     def failed(self) -> str | None:
-        """What ssh said where it did not get there; None where it did."""
-        with suppress(subprocess.TimeoutExpired):
+        """What ssh said where it did not get there; None where it did. To be asked once."""
+        try:
             self.child.communicate(timeout=REACH_LIMIT)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.communicate()
         with self.said as said:
             said.seek(0)
             text = said.read().decode(errors="replace")
-        return text if self.child.poll() in {None, _SSH_FAILED} else None
+        return text if self.child.returncode in {-signal.SIGKILL, _SSH_FAILED} else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +191,16 @@ class Ssh:
         """Begin to open the master connection, as far as that needs nobody; None without ssh."""
         said = tempfile.TemporaryFile()  # noqa: SIM115  (closed by who waits for it)
         argv = (*self._ssh(), "-o", "BatchMode=yes", "-n", "-T", self.host, "true")
+        # A jump host's ssh does not get BatchMode: without a terminal it can ask nobody either.
+        env = {**os.environ, "SSH_ASKPASS_REQUIRE": "never"}
         try:
-            return Approach(subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=said), said)
+            child = subprocess.Popen(
+                argv, stdout=subprocess.PIPE, stderr=said, env=env, start_new_session=True
+            )
         except FileNotFoundError:
+            said.close()
             return None
+        return Approach(child, said)
 
     def _reach(self) -> None:
         """Open the master connection, in this terminal: ssh may have to ask for something.
@@ -193,10 +209,10 @@ class Ssh:
             TransportFailed: with what ssh said.
         """
         if self.approached:
-            failed = self.approached.failed()
-            if failed is None:
+            failed, fresh = self.approached.failed(), self.approached.is_fresh
+            if fresh and failed is None:
                 return
-            if not any(sign in failed for sign in _ASKS):
+            if fresh and failed and not any(sign in failed for sign in _ASKS):
                 raise self._unreachable(failed)
         # What ssh says goes to a file: the master goes on in the background and would keep a pipe
         # open. Its output is one, which `true` closes: subprocess sees that at once, where it looks
