@@ -17,8 +17,6 @@ from real import replace, uv
 from test_real_wagtail import start
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from real import Project
 
 REQUIRES = (
