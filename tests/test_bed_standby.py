@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -60,7 +61,8 @@ def test_going_back_is_one_rename(bed: Bed, app1: Host, shop: Sandbox) -> None:
         shop.says("version two")
         shop.type("deploy", "production").must(0)
         assert instances(app1) == [ONE, TWO]
-        assert "standby, 9 min left" in shop.type("status", "production").must(0).stdout
+        shown = shop.type("status", "production").must(0).stdout
+        assert re.search(r"standby, (9|10) min left", shown)
         events = shop.type("rollback", "production", "--json").must(0).events()
         assert get(bed, app1) == r"b'version one\n'"
     assert steps(events)[:2] == ["probe", "switch"]

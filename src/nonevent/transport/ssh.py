@@ -101,9 +101,9 @@ with open(sys.argv[1], "wb") as file: file.write(b"".join(parts))
   "$python" -I -S "$agent.pyz.$$" unpack "$agent" || exit 74
   rm -f "$agent.pyz.$$"
 fi
-# The program itself: not a shim, and not that of a virtualenv, which may go away.
-real='import os, sys; print(os.path.realpath(sys._base_executable))'
-ln -sfn "$("$python" -I -S -c "$real")" "$agent/python"
+# The program itself: not a shim, and not that of a virtualenv, which may go away. Its name stays as
+# it is: `python3` is there after an upgrade too, and units name it.
+ln -sfn "$("$python" -I -S -c 'import sys; print(sys._base_executable)')" "$agent/python"
 """
 _SAID = "nonevent: "
 
