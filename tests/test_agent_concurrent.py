@@ -264,7 +264,7 @@ def deploy(
         if at:
             way: object = At(connection.channel.writer, at, lambda: act(pid))
             connection.channel.writer = way  # type: ignore[assignment]
-        sent = sum(ship(connection, opened, ref.name, ignore) for ref in opened.manifest.layers)
+        sent = ship_all(connection, opened)
         goal = Deploy(manifest=opened.manifest, config=0, secrets=0)
         host.apply(connection, host.want(goal))
     return sent

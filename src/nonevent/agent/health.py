@@ -57,7 +57,7 @@ def probe_until_healthy(host: Host, instance: InstanceId) -> str:
         complaint = answer.complaint(names)
         good = 0 if complaint else good + 1
         # Asking the manager takes more time than asking the app.
-        alive = alive if _lives(alive.pid) else _must_live(host, instance)
+        alive = alive if kernel.lives(alive.pid) else _must_live(host, instance)
         if complaint:
             complaints[complaint] = complaints.get(complaint, 0) + 1
             between = health.interval
@@ -193,11 +193,6 @@ def _look(
     return complaint
 
 
-def _lives(pid: int) -> bool:
-    process = kernel.process(pid)
-    return process is not None and process.state != "Z"
-
-
 def _must_be(host: Host, instance: InstanceId, pid: int) -> None:
     """The instance runs, and was not started again.
 
@@ -205,7 +200,7 @@ def _must_be(host: Host, instance: InstanceId, pid: int) -> None:
         BootFailed: it ended, with the end of its log.
     """
     found = running.seen(host, instance)
-    if not _lives(pid) or found is None or not found.usable or found.pid != pid:
+    if not kernel.lives(pid) or found is None or not found.usable or found.pid != pid:
         raise BootFailed(
             f"{instance.service} of release {instance.release} died after the switch",
             context=host.manager.last_lines(host.layout, str(instance)),

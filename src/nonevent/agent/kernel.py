@@ -48,6 +48,12 @@ def process(pid: int) -> Process | None:
     )
 
 
+def lives(pid: int) -> bool:
+    """Whether a process runs; one that has ended and that nobody waited for does not."""
+    found = process(pid)
+    return found is not None and found.state != "Z"
+
+
 @cache
 def _booted() -> float:
     """When the machine was started, in Unix seconds; asked once: setting the clock moves it."""

@@ -131,14 +131,15 @@ class Artifact:
         """Whether each layer has a zstd frame of its own, as far as their number tells."""
         return self._place("app") is not None
 
-    def packed(self, name: str) -> Iterator[bytes]:
-        """The members of a layer as they lie in the file, which is :attr:`framed`.
+    def packed(self, name: str) -> Iterator[bytes] | None:
+        """The members of a layer as they lie in the file; None where they have no frame there.
 
         Whoever unpacks them sees whether they are what the list says.
         """
         place = self._place(name)
-        assert place  # noqa: S101  (asked before)
-        begin, left = place
+        return self._part(*place) if place else None
+
+    def _part(self, begin: int, left: int) -> Iterator[bytes]:
         with self.path.open("rb") as file:
             file.seek(begin)
             while left and (data := file.read(min(left, _CHUNK))):

@@ -106,8 +106,8 @@ def _agree(connection: Connection, artifact: Artifact, name: str) -> Asked:
 
 def _encoded(artifact: Artifact, name: str, asked: Asked, encoding: str) -> Iterator[bytes]:
     """What the host asked for, as it travels."""
-    if asked.numbers is None and encoding == "zstd" and artifact.framed:
-        return artifact.packed(name)
+    if asked.numbers is None and encoding == "zstd" and (packed := artifact.packed(name)):
+        return packed
     members = artifact.members(name, asked.numbers)
     match encoding:
         case "zstd":

@@ -378,16 +378,11 @@ def dismiss(layout: Layout) -> None:
     with contextlib.suppress(OSError, http.client.HTTPException), _tolerated(_SHUTTING_DOWN):
         _call(layout, "shutdown")
     deadline = time.monotonic() + _shutdown_limit(layout)
-    while pid and _lives(pid):
+    while pid and kernel.lives(pid):
         if time.monotonic() > deadline:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
-
-
-def _lives(pid: int) -> bool:
-    process = kernel.process(pid)
-    return process is not None and process.state != "Z"
 
 
 def look(layout: Layout, name: str, pid: int) -> tuple[proof.Sight, ...]:  # noqa: ARG001
