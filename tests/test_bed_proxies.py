@@ -161,9 +161,15 @@ def deploy(shop: Sandbox, environment: str, text: str) -> str:
 
 
 def test_it_is_set_up_once(shop: Sandbox, proxy: str) -> None:
-    """What was set up, proxy and all, has nothing to do a second time, and passes its check."""
+    """What was set up, proxy and all, has nothing to do a second time, and passes its check.
+
+    Its status finds nothing to complain of, also before anybody has come by the proxy.
+    """
     assert "nothing to do" in shop.type("setup", proxy, "--as", "root").must(0).stdout
     assert "set up     yes" in shop.type("check", proxy).must(0).stdout
+    shown = shop.type("status", proxy).must(0)
+    assert f"behind {proxy} " in shown.stdout
+    assert shown.stderr == ""
 
 
 def test_switches_lose_nothing(bed: Bed, hosts: dict[str, Host], shop: Sandbox, proxy: str) -> None:

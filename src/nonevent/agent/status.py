@@ -56,7 +56,10 @@ def _proxies(layout: Layout) -> list[dict[str, str]]:
         {
             "name": name,
             "version": proxies.version(name),
-            "state": proxies.state(path.stem if name == "socket-proxyd" else name),
+            # Its service starts with the first visitor: what must be up is the socket.
+            "state": proxies.state(
+                path.with_suffix(".socket").name if name == "socket-proxyd" else name
+            ),
             "file": str(path),
         }
         for name, path, _ in pooling.sites(layout)
