@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
 
-from nonevent.cli.narrate import Narrator
 from nonevent.cli.output import Output
 from nonevent.errors import Interrupted, ProtocolBroken, UsageError
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from nonevent.build.build import Built
+    from nonevent.cli.narrate import Narrator
+    from nonevent.config.app import App, Environment
     from nonevent.deploy.deploy import Task
     from nonevent.deploy.fleet import Fleet
     from nonevent.deploy.project import Project
@@ -26,13 +28,19 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-@dataclass(slots=True)
+@dataclass
 class Command:
-    """One invocation."""
+    """One invocation. Imports what it needs when it needs it: ssh logs in meanwhile."""
 
     folder: Path
     output: Output
-    narrator: Narrator
+
+    @cached_property
+    def narrator(self) -> Narrator:
+        """What says how it goes."""
+        from nonevent.cli.narrate import Narrator
+
+        return Narrator(self.output)
 
     def project(self) -> Project:
         """The project this was called in.
@@ -46,11 +54,21 @@ class Command:
 
     def task(self, project: Project, environment: str, reason: str = "") -> Task:
         """The task in an environment; what follows on the screen is about that."""
+        app = project.load()
+        return self._task(app, app.environment(environment), reason)
+
+    def reach(self, project: Project, environment: str, reason: str = "") -> Task:
+        """The same, on the way to the environment's hosts already."""
+        app = project.load()
+        chosen = app.environment(environment)
+        project.approach(app.app, chosen)
+        return self._task(app, chosen, reason)
+
+    def _task(self, app: App, environment: Environment, reason: str) -> Task:
         from nonevent.deploy.deploy import Task
         from nonevent.deploy.project import operator
 
-        app = project.load()
-        return Task(app=app, environment=app.environment(environment), by=operator(), reason=reason)
+        return Task(app=app, environment=environment, by=operator(), reason=reason)
 
     @contextmanager
     def fleet(self, project: Project, task: Task, *, host: str = "") -> Iterator[Fleet]:
@@ -135,7 +153,7 @@ def common(function: Callable[..., R]) -> Callable[..., R]:
     def wrapper(as_json: bool, folder: Path, **arguments: object) -> R:
         output = Output(as_json=as_json)
         click.get_current_context().obj = output
-        command = Command(folder.resolve(), output, Narrator(output))
+        command = Command(folder.resolve(), output)
         try:
             return function(command, **arguments)
         finally:

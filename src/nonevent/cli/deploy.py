@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from nonevent.cli.command import Command, common
-from nonevent.model.want import Goal, Prune, Start, Stop
 
 if TYPE_CHECKING:
     from nonevent.build.artifact import Artifact
     from nonevent.config.app import Environment
     from nonevent.deploy.deploy import Outcome, Task
     from nonevent.deploy.project import Project
+    from nonevent.model.want import Goal
 
 reason_option = click.option("--reason", default="", help="Why; it goes into the ledger.")
 
@@ -48,13 +48,12 @@ def deploy(command: Command, environment: str, what: str, dirty: bool, reason: s
     new release starts beside the old one, is probed, and takes over; where anything goes
     wrong, the old one keeps serving.
     """
+    project = command.project()
+    task = command.reach(project, environment, reason)
     from nonevent.config.variables import settings
     from nonevent.deploy.deploy import deploy as bring
     from nonevent.deploy.deploy import refuse_other_app, variables
 
-    project = command.project()
-    task = command.task(project, environment, reason)
-    project.approach(task.app.app, task.environment)
     # Read before the build too: nobody should wait for one to learn of a mistake here.
     settings(project.folder, task.environment)
     artifact = artifact_of(command, project, what, dirty=dirty)
@@ -78,7 +77,7 @@ def rollback(command: Command, environment: str, release: int | None, reason: st
     are passed over.
     """
     project = command.project()
-    task = command.task(project, environment, reason)
+    task = command.reach(project, environment, reason)
     with command.fleet(project, task) as fleet:
         from nonevent.deploy.deploy import roll_back
 
@@ -106,7 +105,10 @@ def _name_skipped(command: Command, skipped: tuple[object, ...]) -> None:
 @common
 def start(command: Command, environment: str) -> None:
     """Start the current release where it does not run, e.g. after a reboot or a `stop`."""
-    _simple(command, environment, Start(), "start")
+    from nonevent.model.want import Start
+
+    task, outcome = _simple(command, environment, Start(), "start")
+    _conclude(command, task, outcome, "")
 
 
 @click.command()
@@ -116,9 +118,10 @@ def start(command: Command, environment: str) -> None:
 def stop(command: Command, environment: str, reason: str) -> None:
     """Stop everything of the app. `start` brings the current release back."""
     project = command.project()
-    task = command.task(project, environment, reason)
+    task = command.reach(project, environment, reason)
     with command.fleet(project, task) as fleet:
         from nonevent.deploy.deploy import carry_out
+        from nonevent.model.want import Stop
 
         carry_out(fleet, task, Stop(), what="stop")
     command.output.event("stopped")
@@ -134,22 +137,21 @@ def prune(command: Command, environment: str) -> None:
 
     A release that any process runs, or that is one step back, always stays.
     """
-    _simple(command, environment, Prune(), "prune")
+    from nonevent.model.want import Prune
+
+    outcome = _simple(command, environment, Prune(), "prune")[1]
+    command.output.event("pruned", changed=outcome.changed)
+    if not outcome.changed:
+        command.output.line("", "nothing to remove")
 
 
-def _simple(command: Command, environment: str, goal: Goal, what: str) -> None:
-    from nonevent.deploy.deploy import carry_out
-
+def _simple(command: Command, environment: str, goal: Goal, what: str) -> tuple[Task, Outcome]:
     project = command.project()
-    task = command.task(project, environment)
+    task = command.reach(project, environment)
     with command.fleet(project, task) as fleet:
-        outcome = carry_out(fleet, task, goal, what=what)
-    if isinstance(goal, Prune):
-        command.output.event("pruned", changed=outcome.changed)
-        if not outcome.changed:
-            command.output.line("", "nothing to remove")
-        return
-    _conclude(command, task, outcome, "")
+        from nonevent.deploy.deploy import carry_out
+
+        return task, carry_out(fleet, task, goal, what=what)
 
 
 def _conclude(command: Command, task: Task, outcome: Outcome, commit: str) -> None:

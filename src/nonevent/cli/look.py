@@ -38,7 +38,7 @@ def plan(command: Command, environment: str, what: str, dirty: bool) -> None:
     from nonevent.deploy.deploy import refuse_other_app, variables, want
 
     project = command.project()
-    task = command.task(project, environment)
+    task = command.reach(project, environment)
     artifact = artifact_of(command, project, what, dirty=dirty)
     manifest = artifact.manifest
     refuse_other_app(task, manifest)
@@ -125,7 +125,7 @@ def _packages(command: Command, before: Manifest | None, after: Manifest) -> Non
 def releases(command: Command, environment: str) -> None:
     """List the releases of an environment, the newest first, and what became of each."""
     project = command.project()
-    task = command.task(project, environment)
+    task = command.reach(project, environment)
     with command.fleet(project, task) as fleet:
         found = fleet.everywhere(lambda each: each.session.history())
     every = [(host, each) for host in found for each in reversed(found[host].releases)]
@@ -195,7 +195,7 @@ def logs(
     from nonevent.deploy.follow import logs as show_logs
 
     project = command.project()
-    task = command.task(project, environment)
+    task = command.reach(project, environment)
     with command.fleet(project, task) as fleet:
 
         def again(host: str) -> Connection:

@@ -67,7 +67,7 @@ def shell(command: Command, environment: str, host: str) -> None:
 def lock(command: Command, environment: str, reason: str) -> None:
     """Refuse every change to an environment until `unlock`."""
     project = command.project()
-    task = command.task(project, environment)
+    task = command.reach(project, environment)
     with command.fleet(project, task) as fleet:
         fleet.everywhere(lambda each: each.session.lock(environment, reason))
     command.output.event("locked", reason=reason)
@@ -80,7 +80,7 @@ def lock(command: Command, environment: str, reason: str) -> None:
 def unlock(command: Command, environment: str) -> None:
     """Allow changes again."""
     project = command.project()
-    task = command.task(project, environment)
+    task = command.reach(project, environment)
     with command.fleet(project, task) as fleet:
         found = fleet.everywhere(lambda each: each.session.unlock())
     before: dict[str, object] = next((each for each in found.values() if each), {})

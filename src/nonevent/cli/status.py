@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def status(command: Command, environment: str) -> None:
     """Show what really runs, from the process manager and the kernel."""
     project = command.project()
-    task = command.task(project, environment)
+    task = command.reach(project, environment)
     with command.fleet(project, task) as fleet:
         found = fleet.everywhere(lambda each: each.session.status())
     for label, raw in found.items():

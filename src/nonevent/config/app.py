@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from nonevent.errors import UsageError
 from nonevent.model.parse import did_you_mean
-from nonevent.model.service import Kind
-from nonevent.model.want import CONFIRM_WITHIN
+from nonevent.model.service import CONFIRM_WITHIN, Kind
 
 if TYPE_CHECKING:
     from nonevent.model.service import Service

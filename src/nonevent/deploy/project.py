@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from nonevent.config.app import LOCAL
 from nonevent.config.read import FILES, load
 from nonevent.errors import ConfigMissing
-from nonevent.transport.local import Local
 from nonevent.transport.ssh import HANDSHAKES, Approach, Brought, Ssh, ssh_program
 
 if TYPE_CHECKING:
@@ -75,6 +74,8 @@ class Project:
         """How a host of an environment is reached; empty for this machine."""
         if host:
             return self._ssh(app, environment, host)
+        from nonevent.transport.local import Local
+
         self.make_state()
         return Local(self.state / LOCAL)
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 NAME = r"[a-z][a-z0-9-]{0,31}"
 NAME_IN_WORDS = "lower-case letters, digits and dashes, starting with a letter, at most 32"
 VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
+CONFIRM_WITHIN = 600.0
+"""Seconds a host waits for the others, unless its environment says otherwise."""
 SIGNALS = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2")
 
 

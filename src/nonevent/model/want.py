@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from nonevent.model.manifest import Manifest, manifest_from
 from nonevent.model.parse import parse
-from nonevent.model.service import NAME, NAME_IN_WORDS
+from nonevent.model.service import CONFIRM_WITHIN, NAME, NAME_IN_WORDS
 from nonevent.model.site import MANAGERS, read_site
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from nonevent.model.site import Site
 
 FORMAT = 1
-CONFIRM_WITHIN = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
