@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nonevent.agent.release import Staged
     from nonevent.model.service import Service
 
-BOOTING = 0.02
+BOOTING = 0.01
 """Seconds between two probes of an instance that does not answer well yet."""
 STEADY_LIMIT = 30.0
 """Seconds within which a worker must be up for good."""
@@ -43,7 +43,7 @@ def probe_until_healthy(host: Host, instance: InstanceId) -> str:
     health = service.health
     names = probe.names_of(staged.number, staged.manifest)
     began = time.monotonic()
-    good, complaints = 0, dict[str, int]()
+    good, complaints, proven = 0, dict[str, int](), 0
     # What stood by is long past its boot: its answers need no time between them.
     alive = _must_live(host, instance)
     age = time.time() - alive.started
@@ -61,9 +61,14 @@ def probe_until_healthy(host: Host, instance: InstanceId) -> str:
         if complaint:
             complaints[complaint] = complaints.get(complaint, 0) + 1
             between = health.interval
+        answered = time.monotonic()
+        if good and proven != alive.pid:
+            # Now, when there is to be some time before the next answer anyway.
+            _prove(host, alive, staged)
+            proven = alive.pid
         if good < health.answers:
-            host.pause(min(health.interval, BOOTING) if complaint else between)
-    _prove(host, alive, staged)
+            wait = min(health.interval, BOOTING) if complaint else between
+            host.pause(max(0.0, answered + wait - time.monotonic()))
     return f"{health.answers} good answers"
 
 

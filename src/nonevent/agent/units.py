@@ -10,10 +10,8 @@ of the names below. A unit's name has a dot between app and service, which no na
 contains: `shop-admin` and `web` can never be mistaken for `shop` and `admin-web`.
 """
 
-import json
 import os
 import re
-import subprocess
 import sys
 
 SYSTEMCTL = "/usr/bin/systemctl"
@@ -48,30 +46,21 @@ def main(words: list[str]) -> int:
     _, app, verb, *names = words
     units = [unit(app, name) for name in names]
     if verb in ACTS:
-        return systemctl(*ACTS[verb], "--", *units).returncode
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        # Without anything of the caller's environment.
+        os.execve(SYSTEMCTL, (SYSTEMCTL, *ACTS[verb], "--", *units), {})  # noqa: S606
     if verb == "prove":
+        # A service waits for its start: what only this verb needs is imported here.
+        import json
+
         print(json.dumps([prove(each) for each in units]))
         return 0
     raise SystemExit(f"units: no verb {verb!r}")
 
 
-def systemctl(*words: str, output: int | None = None) -> subprocess.CompletedProcess[str]:
-    """Call systemctl without anything of the caller's environment."""
-    return subprocess.run(
-        (SYSTEMCTL, *words),
-        check=False,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        env={},
-        timeout=LIMIT,
-        text=True,
-    )
-
-
 def prove(name: str) -> list[dict[str, object]]:
     """What /proc shows of a unit's main process and of all below it, the main one first."""
-    shown = systemctl("show", "--property=MainPID", "--value", "--", name, output=subprocess.PIPE)
-    main_pid = int(shown.stdout.strip() or 0)
+    main_pid = shown(name)
     if not main_pid:
         return []
     children: dict[int, list[int]] = {}
@@ -82,6 +71,23 @@ def prove(name: str) -> list[dict[str, object]]:
     for pid in found:
         found += [child for child in children.get(pid, ()) if child not in found]
     return [look(pid) for pid in found]
+
+
+def shown(name: str) -> int:
+    """The main process of a unit, as systemd shows it; 0 where none runs."""
+    import subprocess
+
+    argv = (SYSTEMCTL, "show", "--property=MainPID", "--value", "--", name)
+    text = subprocess.run(
+        argv,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        env={},
+        timeout=LIMIT,
+        text=True,
+    ).stdout
+    return int(text.strip() or 0)
 
 
 def parent(pid: str) -> int:

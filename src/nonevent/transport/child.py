@@ -6,34 +6,41 @@ import contextlib
 import signal
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from nonevent.model.protocol import Channel
 from nonevent.transport.base import Connection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 END_LIMIT = 120.0
 """Seconds an agent may take to go back or finish after its client has closed the connection."""
 
 
-def converse(
-    argv: tuple[str, ...], by: str, *, prepare: Callable[[Connection], None] | None = None
-) -> Connection:
-    """Start a child in a session of its own, which a Ctrl-C in this terminal does not reach.
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A child that may lead to an agent, and to which nobody has spoken yet."""
 
-    ``prepare`` may talk to whatever stands in front of the agent, before the agent is greeted.
+    child: subprocess.Popen[bytes]
+    connection: Connection
 
-    Raises:
-        TransportFailed: nobody answers who speaks the protocol.
-    """
+    def end(self) -> None:
+        """Wait for nothing that it may still do."""
+        self.child.kill()
+        self.connection.close()
+
+
+def start(argv: tuple[str, ...], env: Mapping[str, str] | None = None) -> Started:
+    """Start a child in a session of its own, which a Ctrl-C in this terminal does not reach."""
     said = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the connection)
     child = subprocess.Popen(
         argv,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=said,
+        env=env,
         start_new_session=True,
     )
     assert child.stdin  # noqa: S101  (both are pipes)
@@ -43,12 +50,33 @@ def converse(
         close=lambda: _close(child, said),
         abandon=child.stdin.close,
     )
+    return Started(child, connection)
+
+
+def converse(
+    argv: tuple[str, ...], by: str, *, prepare: Callable[[Connection], None] | None = None
+) -> Connection:
+    """Start a child and greet the agent that it leads to.
+
+    ``prepare`` may talk to whatever stands in front of the agent, before the agent is greeted.
+
+    Raises:
+        TransportFailed: nobody answers who speaks the protocol.
+    """
+    return greeted(start(argv), by, prepare=prepare)
+
+
+def greeted(
+    started: Started, by: str, *, prepare: Callable[[Connection], None] | None = None
+) -> Connection:
+    """See that the agent is there; see :func:`converse`."""
+    connection = started.connection
     try:
         if prepare:
             prepare(connection)
         connection.greet(by)
     except BaseException:
-        connection.close()
+        started.end()
         raise
     return connection
 

@@ -10,19 +10,18 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from nonevent.agent import folder
 from nonevent.errors import HostUnfit, TransportFailed
 from nonevent.transport import zipapp
-from nonevent.transport.child import attach, converse
+from nonevent.transport.child import Started, attach, converse, greeted, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,7 +44,8 @@ MOST_NOISE = 200
 # Read by the host's sh. It says one word a line, in front of which a chatty shell may have said
 # anything; after `ready` the stream is the agent's.
 # The first line means nothing to a shell. With a restricted key it is all that counts: the door
-# reads it, see `agent/door.py`, and says what the rest would have said.
+# reads it, see `agent/door.py`, and says what the rest would have said. What was used just now is
+# not pruned before it is started, hence `touch`.
 _START = """\
 : nonevent agent-{digest} {what}
 root={root}; agent="$root/tools/agent-{digest}"
@@ -57,7 +57,6 @@ if ! "$python" -I -S -c 'import json, zlib' 2>/dev/null; then
 "; done
   eval "$script"
 fi
-# What was used just now is not pruned before it is started.
 touch -c "$agent"
 {asked} && echo 'nonevent: ready'
 exec {before}"$python" -I -S "$agent" {command}
@@ -120,28 +119,15 @@ class Brought:
 
 @dataclass(frozen=True, slots=True)
 class Approach:
-    """An attempt to connect in the background, which asks nobody for anything."""
+    """The agent, being started in the background by an ssh that asks nobody for anything."""
 
-    child: subprocess.Popen[bytes]
-    said: IO[bytes]
+    started: Started
     began: float = field(default_factory=time.monotonic)
 
     @property
     def is_fresh(self) -> bool:
-        """Whether what came of it can still be so: a host may have come up since, or gone."""
+        """Whether what comes of it can still be so: a host may have come up since, or gone."""
         return time.monotonic() - self.began < CONNECT_LIMIT + 1
-
-    def failed(self) -> str | None:
-        """What ssh said where it did not get there; None where it did. To be asked once."""
-        try:
-            self.child.communicate(timeout=REACH_LIMIT)
-        except subprocess.TimeoutExpired:
-            self.child.kill()
-            self.child.communicate()
-        with self.said as said:
-            said.seek(0)
-            text = said.read().decode(errors="replace")
-        return text if self.child.returncode in {-signal.SIGKILL, _SSH_FAILED} else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,14 +155,9 @@ class Ssh:
             TransportFailed: ssh does not get there, or the agent does not start.
             HostUnfit: the host has no usable Python.
         """
-        words = (
-            *("serve", "--root", str(self.root), "--manager", self.manager),
-            *("--app", self.app, "--environment", self.environment),
-            *("--user", self.user_there),
-        )
-        script = self._script(words, is_asked=True)
-        self._reach()
-        return converse((*self._ssh(), "-T", self.host, script), by, prepare=self._bring)
+        if connection := self._approached(by):
+            return connection
+        return converse(self.start(self._serving()), by, prepare=self._bring)
 
     def start(self, script: str) -> tuple[str, ...]:
         """What runs a script of sh on the host, which is reached with this.
@@ -188,19 +169,42 @@ class Ssh:
         return (*self._ssh(), "-T", self.host, script)
 
     def approach(self) -> Approach | None:
-        """Begin to open the master connection, as far as that needs nobody; None without ssh."""
-        said = tempfile.TemporaryFile()  # noqa: SIM115  (closed by who waits for it)
-        argv = (*self._ssh(), "-o", "BatchMode=yes", "-n", "-T", self.host, "true")
+        """Begin to start the agent, as far as that needs nobody; None where there is no ssh."""
+        argv = (*self._ssh(), "-o", "BatchMode=yes", "-T", self.host, self._serving())
         # A jump host's ssh does not get BatchMode: without a terminal it can ask nobody either.
         env = {**os.environ, "SSH_ASKPASS_REQUIRE": "never"}
         try:
-            child = subprocess.Popen(
-                argv, stdout=subprocess.PIPE, stderr=said, env=env, start_new_session=True
-            )
+            return Approach(start(argv, env))
         except FileNotFoundError:
-            said.close()
             return None
-        return Approach(child, said)
+
+    def _approached(self, by: str) -> Connection | None:
+        """What came of the approach; None where there was none, or somebody must be asked.
+
+        Raises:
+            TransportFailed, HostUnfit: what asking would not mend.
+        """
+        if self.approached is None:
+            return None
+        started = self.approached.started
+        if not self.approached.is_fresh:
+            started.end()
+            return None
+        try:
+            return greeted(started, by, prepare=self._bring)
+        except TransportFailed as error:
+            if any(sign in line for sign in _ASKS for line in error.context):
+                return None
+            raise
+
+    def _serving(self) -> str:
+        """The script that becomes the agent."""
+        words = (
+            *("serve", "--root", str(self.root), "--manager", self.manager),
+            *("--app", self.app, "--environment", self.environment),
+            *("--user", self.user_there),
+        )
+        return self._script(words, is_asked=True)
 
     def _reach(self) -> None:
         """Open the master connection, in this terminal: ssh may have to ask for something.
@@ -208,12 +212,6 @@ class Ssh:
         Raises:
             TransportFailed: with what ssh said.
         """
-        if self.approached:
-            failed, fresh = self.approached.failed(), self.approached.is_fresh
-            if fresh and failed is None:
-                return
-            if fresh and failed and not any(sign in failed for sign in _ASKS):
-                raise self._unreachable(failed)
         # What ssh says goes to a file: the master goes on in the background and would keep a pipe
         # open. Its output is one, which `true` closes: subprocess sees that at once, where it looks
         # for the end of a process only now and then.

@@ -9,9 +9,14 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
+import os
 import zipfile
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 OWN = ("__init__.py", "errors.py", "model", "agent", "embedded")
 BROUGHT = ("supervisor", "h11", "cronsim")
@@ -37,11 +42,18 @@ def _files() -> tuple[tuple[str, bytes], ...]:
     sources = [(own, own / name) for name in OWN]
     sources += [(_folder(package), _folder(package)) for package in BROUGHT]
     for package, source in sources:
-        for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
-            inside = path.relative_to(package)
-            if path.is_file() and not _LEFT_OUT & set(inside.parts) and path.suffix != ".pyc":
-                found.append((f"{package.name}/{inside}", path.read_bytes()))
+        cut = len(str(package.parent)) + 1
+        found += ((path[cut:], Path(path).read_bytes()) for path in _below(source))
     return tuple(sorted(found))
+
+
+def _below(source: Path) -> Iterator[str]:
+    """The files of a package, or the one that it is."""
+    if source.is_file():
+        yield str(source)
+    for folder, folders, names in os.walk(source):
+        folders[:] = [name for name in folders if name not in _LEFT_OUT]
+        yield from (f"{folder}/{name}" for name in names)
 
 
 @cache
