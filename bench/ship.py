@@ -102,10 +102,11 @@ class Run:
         for peer in peers:
             self.deploy("bump", peer)
 
-    def rollback(self, step: str, peer: Peer) -> None:
+    def rollback(self, step: str, peer: Peer, *, connected: bool = False) -> None:
         """Go back with one peer."""
         act = partial(peer.rollback, self.stage, self.site)
-        self.note(step, peer, self.stage.see(peer.name, f"!{self.site.answer}", act))
+        seen = self.stage.see(peer.name, f"!{self.site.answer}", act, connected=connected)
+        self.note(step, peer, seen)
 
     def _build(self, step: str = "first") -> None:
         """Everybody's build of the last commit; ours is timed, against uv."""
@@ -125,6 +126,7 @@ class Run:
         OURS.build(self.stage, self.site)
         OURS.look(self.stage, self.site)
         self.deploy("change, connected", OURS, connected=True)
+        self.rollback("rollback, connected", OURS, connected=True)
         self.site.change()
         act = partial(OURS.build_and_deploy, self.stage, self.site)
         self.note("change, built", OURS, self.stage.see(OURS.name, self.site.answer, act))
@@ -132,11 +134,13 @@ class Run:
     def ours_warm(self, repetitions: int) -> None:
         """Rollbacks to a release whose processes were kept."""
         self.site.keep_warm()
-        for number in range(repetitions + 1):
+        for number in range(2 * repetitions + 1):
             self.site.change()
             OURS.build(self.stage, self.site)
             OURS.deploy(self.stage, self.site)
-            if number:
+            if number > repetitions:
+                self.rollback("rollback, warm, connected", OURS, connected=True)
+            elif number:
                 self.rollback("rollback, warm", OURS)
 
 

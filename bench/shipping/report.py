@@ -164,7 +164,7 @@ class Report:
         """Where the time of our deploy of a changed line goes, up to the answer."""
         taken = phases(self.run.seen["change"][OURS])
         rows = [(name, f"{seconds:.2f} s") for name, seconds in taken.items() if seconds >= LEAST]
-        rows.append(("(the app's own boot, alone)", f"{self.boot:.2f} s"))
+        rows.append(("(the app's own boot)", f"{self.boot:.2f} s"))
         return Table(
             title="Where the time of a changed line goes", head=("", "median"), rows=tuple(rows)
         )
@@ -178,6 +178,8 @@ class Report:
         extra = {
             "change, connected": "deploy, with a connection that is open",
             "change, built": "build and deploy in one command",
+            "rollback, connected": "rollback, with a connection that is open",
+            "rollback, warm, connected": "rollback to a warm standby, with one that is open",
         }
         rows += [(text, f"{self.answered(key):.2f} s") for key, text in extra.items()]
         return Table(
