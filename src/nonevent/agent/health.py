@@ -168,18 +168,22 @@ def watch(host: Host, instances: tuple[InstanceId, ...]) -> str:
     deadline = time.monotonic() + limit
     while True:
         complaints = [(each, _look(host, each, known[each], door)) for each in webs]
+        bad = any(complaint for _, complaint in complaints)
+        over = time.monotonic() >= deadline
         # A death comes first: what was answered meanwhile only follows from it.
-        if any(complaint for _, complaint in complaints):
+        if bad:
             host.pause()
         for each in instances:
-            _must_be(host, each, first[each])
+            # Its manager knows most, but need not be asked while nothing has happened.
+            if bad or over or not kernel.lives(first[each]):
+                _must_be(host, each, first[each])
         for each, complaint in complaints:
             if complaint:
                 raise ProbeFailed(
                     f"{each.service} of release {each.release} {complaint} after the switch",
                     context=host.manager.last_lines(host.layout, str(each)),
                 )
-        if time.monotonic() >= deadline:
+        if over:
             return ""
         host.pause(0.1)
 
@@ -205,7 +209,7 @@ def _must_be(host: Host, instance: InstanceId, pid: int) -> None:
         BootFailed: it ended, with the end of its log.
     """
     found = running.seen(host, instance)
-    if not kernel.lives(pid) or found is None or not found.usable or found.pid != pid:
+    if found is None or not found.usable or found.pid != pid or not kernel.lives(pid):
         raise BootFailed(
             f"{instance.service} of release {instance.release} died after the switch",
             context=host.manager.last_lines(host.layout, str(instance)),

@@ -155,6 +155,9 @@ def _wait_until_ended(host: Host, instance: InstanceId) -> None:
                 hint=f"kill -9 {found.pid}",
             )
         time.sleep(0.05)
+        # Its manager need not be asked before it has ended.
+        while kernel.lives(found.pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
     forget(host, instance)
 
 
