@@ -6,12 +6,14 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from select import select
 from typing import TYPE_CHECKING
 
 import pytest
 
 from nonevent.errors import HostUnfit, TransportFailed
-from nonevent.transport import zipapp
+from nonevent.testing.process import until
+from nonevent.transport import ssh, zipapp
 from nonevent.transport.ssh import Ssh, control_folder
 
 if TYPE_CHECKING:
@@ -121,6 +123,51 @@ def test_a_host_is_approached_without_asking_anybody(tmp_path: Path, *, refused:
     agent = f": nonevent agent-{zipapp.digest()} serve"
     again = ["asks true", f"asks {agent}"] if refused else []
     assert log.read_text().splitlines() == [f"silent {agent}", *again]
+
+
+@pytest.mark.parametrize("word", ["ready", "first"])
+def test_an_agent_that_went_away_meanwhile_is_started_again(tmp_path: Path, word: str) -> None:
+    """It was asked for nothing yet, so that nothing can have been done."""
+    run = (
+        'for last; do :; done; case "$*" in *BatchMode=yes*) '
+        f'echo "nonevent: {word}"; exec 0<&-; exit 74;; esac; '
+        f'PATH={os.environ["PATH"]} exec /bin/sh -c "$last"'
+    )
+    host = Ssh("web1", tmp_path / "srv", ("sh", "-c", run, "ssh"), tmp_path / "a" / "b")
+    approached = host.approach()
+    assert approached
+    approached.started.child.wait(timeout=30)
+    with replace(host, approached=approached).connect("eve") as connection:
+        assert connection.request({"request": "history"}) == {"lines": []}
+
+
+def test_an_agent_that_is_there_may_wait(tmp_path: Path) -> None:
+    """A long build does not start it again."""
+    log = tmp_path / "log"
+    run = (
+        f'for last; do :; done; echo "$last" | head -1 >> {log}; '
+        f'PATH={os.environ["PATH"]} exec /bin/sh -c "$last"'
+    )
+    host = Ssh("web1", tmp_path / "srv", ("sh", "-c", run, "ssh"), tmp_path / "a" / "b")
+    with replace(host, approached=host.approach()).connect("eve"):
+        approached = host.approach()
+        assert approached
+        until(lambda: select([approached.started.child.stdout], [], [], 0)[0])
+        approached = replace(approached, began=approached.began - 3600)
+        with replace(host, approached=approached).connect("eve") as connection:
+            assert connection.request({"request": "history"}) == {"lines": []}
+    assert len(log.read_text().splitlines()) == 2
+
+
+def test_a_host_that_says_nothing_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one whose start-up files hang."""
+    monkeypatch.setattr(ssh, "REACH_LIMIT", 0.5)
+    silent = ("sh", "-c", "echo welcome; exec sleep 60", "ssh")
+    host = Ssh("web1", tmp_path / "srv", silent, tmp_path / "a" / "b")
+    with pytest.raises(TransportFailed, match="cannot be reached"):
+        replace(host, approached=host.approach()).connect("eve")
 
 
 @pytest.mark.parametrize("age", [0.0, 3600.0])

@@ -83,12 +83,12 @@ systemctl -q enable shop
 systemctl reload nginx
 """
 # Asks every 10 ms, each time on a new connection, and says when the wanted answer came, or with
-# `!` in front when another came.
+# `!` in front when another came. Ends with standard input.
 WATCH = """
-import http.client, sys, time
+import http.client, select, sys, time
 wanted, limit = sys.argv[1], time.monotonic() + float(sys.argv[2])
 print("watching", flush=True)
-while time.monotonic() < limit:
+while time.monotonic() < limit and not select.select([sys.stdin], [], [], 0)[0]:
     began = time.monotonic()
     try:
         asked = http.client.HTTPConnection("127.0.0.1", 80, timeout=5)
@@ -267,11 +267,7 @@ class Stage:
         with self._watching(name, wanted) as watch:
             assert watch.stdout
             began = time.monotonic()
-            try:
-                ran = act()
-            except BaseException:
-                watch.kill()
-                raise
+            ran = act()
             answered = watch.stdout.readline()
         if not answered:
             raise TimeoutError(f"{name} never answers `{wanted}`")
@@ -287,10 +283,16 @@ class Stage:
     def _watching(self, name: str, wanted: str) -> Iterator[subprocess.Popen[str]]:
         """Somebody who asks a host every 10 ms, from now on."""
         argv = (*self.hosts[name].entry, "/usr/bin/python3", "-ISc", WATCH, wanted, str(LIMIT))
-        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as watch:
+        with subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as watch:
+            assert watch.stdin
             assert watch.stdout
             watch.stdout.readline()
-            yield watch
+            try:
+                yield watch
+            finally:
+                watch.stdin.close()
 
     @contextmanager
     def agent_memory(self, name: str) -> Iterator[list[int]]:
@@ -323,7 +325,5 @@ class Stage:
         """
         words = SERVER.format(socket=f"{ROOT}/run-boot/web.sock").split()
         argv = ("/usr/bin/python3", "-ISc", BOOT, *words)
-        with self._watching(name, NEVER) as watch:
-            seconds = float(self.hosts[name].run(argv, timeout=LIMIT).stdout)
-            watch.kill()
-        return seconds
+        with self._watching(name, NEVER):
+            return float(self.hosts[name].run(argv, timeout=LIMIT).stdout)

@@ -60,10 +60,10 @@ def probe_until_healthy(host: Host, instance: InstanceId) -> str:
         alive = alive if kernel.lives(alive.pid) else _must_live(host, instance)
         if complaint:
             complaints[complaint] = complaints.get(complaint, 0) + 1
-            between = health.interval
+            between, proven = health.interval, 0
         answered = time.monotonic()
-        if good and proven != alive.pid:
-            # Now, when there is to be some time before the next answer anyway.
+        if good and good >= health.answers - 1 and proven != alive.pid:
+            # When there is to be some time before the last answer anyway.
             _prove(host, alive, staged)
             proven = alive.pid
         if good < health.answers:

@@ -154,10 +154,11 @@ def _wait_until_ended(host: Host, instance: InstanceId) -> None:
                 context=(f"process {found.pid} is still there after {limit + GRACE:g} s",),
                 hint=f"kill -9 {found.pid}",
             )
-        time.sleep(0.05)
-        # Its manager need not be asked before it has ended.
-        while kernel.lives(found.pid) and time.monotonic() < deadline:
+        while True:
             time.sleep(0.05)
+            # Its manager need not be asked before it has ended.
+            if not kernel.lives(found.pid) or time.monotonic() > deadline:
+                break
     forget(host, instance)
 
 

@@ -12,6 +12,7 @@ contains: `shop-admin` and `web` can never be mistaken for `shop` and `admin-web
 
 import os
 import re
+import signal
 import sys
 
 SYSTEMCTL = "/usr/bin/systemctl"
@@ -40,13 +41,16 @@ def unit(app: str, name: str) -> str:
 
 
 def main(words: list[str]) -> int:
-    """Check every word, then do one thing; returns the exit status."""
+    """Check every word, then do one thing, or become the systemctl that does it."""
     if len(words) < 4 or words[0] != "--app" or not re.fullmatch(NAME, words[1], re.ASCII):
         raise SystemExit("usage: units --app APP start|stop|reset|prove NAME...")
     _, app, verb, *names = words
     units = [unit(app, name) for name in names]
     if verb in ACTS:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        # Both outlast execve(2): the time limit, and what Python makes of SIGPIPE.
+        signal.alarm(LIMIT)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         # Without anything of the caller's environment.
         os.execve(SYSTEMCTL, (SYSTEMCTL, *ACTS[verb], "--", *units), {})  # noqa: S606
     if verb == "prove":

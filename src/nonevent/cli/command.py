@@ -61,6 +61,7 @@ class Command:
         """The same, on the way to the environment's hosts already."""
         app = project.load()
         chosen = app.environment(environment)
+        click.get_current_context().call_on_close(project.stay)
         project.approach(app.app, chosen)
         return self._task(app, chosen, reason)
 

@@ -35,10 +35,10 @@ SHOWN_COMMITS = 20
 @common
 def plan(command: Command, environment: str, what: str, dirty: bool) -> None:
     """Say what `deploy` would do: commits, dependencies, services. Changes nothing there."""
-    from nonevent.deploy.deploy import refuse_other_app, variables, want
-
     project = command.project()
     task = command.reach(project, environment)
+    from nonevent.deploy.deploy import refuse_other_app, variables, want
+
     artifact = artifact_of(command, project, what, dirty=dirty)
     manifest = artifact.manifest
     refuse_other_app(task, manifest)
@@ -191,11 +191,11 @@ def logs(
     Of several hosts in order of time, with the host in front. Where a connection breaks while
     following, it goes on when the host is back.
     """
+    project = command.project()
+    task = command.reach(project, environment)
     from nonevent.agent.logs import Asked
     from nonevent.deploy.follow import logs as show_logs
 
-    project = command.project()
-    task = command.reach(project, environment)
     with command.fleet(project, task) as fleet:
 
         def again(host: str) -> Connection:

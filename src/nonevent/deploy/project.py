@@ -97,6 +97,13 @@ class Project:
         for host in environment.hosts[:HANDSHAKES]:
             self.approaches[host] = self._ssh(app, environment, host).approach()
 
+    def stay(self) -> None:
+        """End what was begun of that and is not needed."""
+        for each in self.approaches.values():
+            if each:
+                each.started.end()
+        self.approaches.clear()
+
 
 def find_project(start: Path) -> Project:
     """The project that a folder belongs to: the nearest one upwards with a configuration.

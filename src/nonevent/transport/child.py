@@ -35,14 +35,18 @@ class Started:
 def start(argv: tuple[str, ...], env: Mapping[str, str] | None = None) -> Started:
     """Start a child in a session of its own, which a Ctrl-C in this terminal does not reach."""
     said = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the connection)
-    child = subprocess.Popen(
-        argv,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=said,
-        env=env,
-        start_new_session=True,
-    )
+    try:
+        child = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            env=env,
+            start_new_session=True,
+        )
+    except BaseException:
+        said.close()
+        raise
     assert child.stdin  # noqa: S101  (both are pipes)
     assert child.stdout  # noqa: S101
     connection = Connection(
@@ -54,7 +58,7 @@ def start(argv: tuple[str, ...], env: Mapping[str, str] | None = None) -> Starte
 
 
 def converse(
-    argv: tuple[str, ...], by: str, *, prepare: Callable[[Connection], None] | None = None
+    argv: tuple[str, ...], by: str, *, prepare: Callable[[Started], None] | None = None
 ) -> Connection:
     """Start a child and greet the agent that it leads to.
 
@@ -67,13 +71,13 @@ def converse(
 
 
 def greeted(
-    started: Started, by: str, *, prepare: Callable[[Connection], None] | None = None
+    started: Started, by: str, *, prepare: Callable[[Started], None] | None = None
 ) -> Connection:
     """See that the agent is there; see :func:`converse`."""
     connection = started.connection
     try:
         if prepare:
-            prepare(connection)
+            prepare(started)
         connection.greet(by)
     except BaseException:
         started.end()

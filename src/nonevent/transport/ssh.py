@@ -10,26 +10,29 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from select import select
 from typing import TYPE_CHECKING
 
 from nonevent.agent import folder
-from nonevent.errors import HostUnfit, TransportFailed
+from nonevent.errors import HostUnfit, ProtocolBroken, TransportFailed
 from nonevent.transport import zipapp
 from nonevent.transport.child import Started, attach, converse, greeted, start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from nonevent.transport.base import Connection
 
 REACH_LIMIT = 120.0
-"""Seconds for a person to touch a key or type a passphrase."""
+"""Seconds for a person to touch a key or type a passphrase, and for a host's shell to get ready."""
 _SSH_FAILED = 255
 """ssh(1), exit status: the command's own, or 255 if an error occurred."""
 CONNECT_LIMIT = 15
@@ -125,9 +128,12 @@ class Approach:
     began: float = field(default_factory=time.monotonic)
 
     @property
-    def is_fresh(self) -> bool:
-        """Whether what comes of it can still be so: a host may have come up since, or gone."""
-        return time.monotonic() - self.began < CONNECT_LIMIT + 1
+    def is_of_use(self) -> bool:
+        """Whether it got there, or is young: since then a host may have come up, or gone."""
+        child = self.started.child
+        assert child.stdout  # noqa: S101  (a pipe)
+        young = time.monotonic() - self.began < CONNECT_LIMIT + 1
+        return young or bool(child.poll() is None and select([child.stdout], [], [], 0)[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +181,7 @@ class Ssh:
         env = {**os.environ, "SSH_ASKPASS_REQUIRE": "never"}
         try:
             return Approach(start(argv, env))
-        except FileNotFoundError:
+        except OSError:
             return None
 
     def _approached(self, by: str) -> Connection | None:
@@ -187,13 +193,18 @@ class Ssh:
         if self.approached is None:
             return None
         started = self.approached.started
-        if not self.approached.is_fresh:
+        if not self.approached.is_of_use:
             started.end()
             return None
         try:
             return greeted(started, by, prepare=self._bring)
+        except ProtocolBroken:
+            # It was there, and went away before it was asked for anything.
+            return None
         except TransportFailed as error:
-            if any(sign in line for sign in _ASKS for line in error.context):
+            got_there = started.child.returncode not in {_SSH_FAILED, -signal.SIGKILL}
+            asks = any(sign in line for sign in _ASKS for line in error.context)
+            if got_there or asks:
                 return None
             raise
 
@@ -279,48 +290,70 @@ class Ssh:
             command=" ".join(shlex.quote(word) for word in words),
         )
 
-    def _bring(self, connection: Connection) -> None:
+    def _bring(self, started: Started) -> None:
         """Answer what the host's shell asks for, until the agent has taken over."""
-        reader, writer = connection.channel.reader, connection.channel.writer
-        for _ in range(MOST_NOISE):
-            line = reader.readline(4096).decode(errors="replace").strip()
-            if not line:
-                raise self._unreachable(connection.close())
-            match line.removeprefix(_SAID) if line.startswith(_SAID) else "":
-                case "ready":
+        connection = started.connection
+        try:
+            for word in self._words(started):
+                if word == "ready":
                     return
-                case "first":
-                    writer.write(f"{_FIRST}\n".encode())
-                    writer.flush()
-                case "need":
-                    packed = zipapp.encoded()
-                    writer.write(f"{len(packed)}\n".encode() + packed)
-                    writer.flush()
-                case "python":
-                    found = reader.readline(4096).decode(errors="replace").strip()
-                    writer.write(self._packed_interpreter(found))
-                    writer.flush()
-                case "unusable":
-                    raise HostUnfit(
-                        f"{self.host} cannot use the interpreter that the artifact brings",
-                        context=tuple(f"| {line}" for line in connection.close().splitlines()),
-                        hint="install python3.11 or newer on the host",
-                    )
-                case "other":
-                    raise HostUnfit(
-                        f"{self.host} was set up by another version of nonevent",
-                        context=("a key for this app alone finds the agent of that version",),
-                        hint=f"with a key of your own: nonevent setup {self.environment}",
-                    )
-                case "root":
-                    raise HostUnfit(
-                        f"{self.root} cannot be made on {self.host}",
-                        hint=self._root_hint(),
-                    )
+                self._answer(word, connection)
+        except OSError as error:
+            raise self._unreachable(connection.close()) from error
+
+    def _words(self, started: Started) -> Iterator[str]:
+        """What the host's shell says to us, among whatever else it prints.
+
+        Raises:
+            TransportFailed: it ends, says nothing for too long, or too much.
+        """
+        reader = started.connection.channel.reader
+        silent = threading.Timer(REACH_LIMIT, started.child.kill)
+        silent.daemon = True
+        silent.start()
+        try:
+            for _ in range(MOST_NOISE):
+                line = reader.readline(4096).decode(errors="replace").strip()
+                if not line:
+                    raise self._unreachable(started.connection.close())
+                if line.startswith(_SAID):
+                    silent.cancel()
+                    yield line.removeprefix(_SAID)
+        finally:
+            silent.cancel()
         raise TransportFailed(
             f"{self.host} says too much before the agent starts",
             hint="a start-up file of its shell prints to every session",
         )
+
+    def _answer(self, word: str, connection: Connection) -> None:
+        reader, writer = connection.channel.reader, connection.channel.writer
+        match word:
+            case "first":
+                writer.write(f"{_FIRST}\n".encode())
+            case "need":
+                packed = zipapp.encoded()
+                writer.write(f"{len(packed)}\n".encode() + packed)
+            case "python":
+                found = reader.readline(4096).decode(errors="replace").strip()
+                writer.write(self._packed_interpreter(found))
+            case "unusable":
+                raise HostUnfit(
+                    f"{self.host} cannot use the interpreter that the artifact brings",
+                    context=tuple(f"| {line}" for line in connection.close().splitlines()),
+                    hint="install python3.11 or newer on the host",
+                )
+            case "other":
+                raise HostUnfit(
+                    f"{self.host} was set up by another version of nonevent",
+                    context=("a key for this app alone finds the agent of that version",),
+                    hint=f"with a key of your own: nonevent setup {self.environment}",
+                )
+            case "root":
+                raise HostUnfit(
+                    f"{self.root} cannot be made on {self.host}", hint=self._root_hint()
+                )
+        writer.flush()
 
     def _packed_interpreter(self, found: str) -> bytes:
         """What a host without a usable Python gets: a line that names it, and the tar.

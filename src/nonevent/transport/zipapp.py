@@ -53,7 +53,9 @@ def _below(source: Path) -> Iterator[str]:
         yield str(source)
     for folder, folders, names in os.walk(source):
         folders[:] = [name for name in folders if name not in _LEFT_OUT]
-        yield from (f"{folder}/{name}" for name in names)
+        yield from (
+            f"{folder}/{name}" for name in names if not name.startswith(".") and name[-4:] != ".pyc"
+        )
 
 
 @cache
