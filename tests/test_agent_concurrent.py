@@ -214,10 +214,9 @@ def build(folder: Path, mark: str) -> Artifact:
             (tree / "app/web.py").write_text(FILES["web.py"])
         else:
             (tree / "pyvenv.cfg").write_text("version = {}.{}\n".format(*sys.version_info[:2]))
-        part = folder / f"{name}.part"
-        layer = pack(name, tree, part)
+        layer, frames = pack(name, tree, folder / f"{name}.frames")
         refs.append(layer.ref)
-        packed.append(Packed(name=name, encoded=layer.encoded(), part=part))
+        packed.append(Packed(name=name, encoded=layer.encoded(), frames=frames))
     manifest = replace(tiny.manifest, layers=tuple(refs))
     return Artifact.open(artifact.write(folder / "out", manifest, tuple(packed)))
 

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sysconfig
-from dataclasses import replace
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,23 +16,28 @@ from repository import environ
 
 from nonevent.build.bytecode import compile_tree, compiled_by
 from nonevent.build.deps import build_deps
-from nonevent.build.earlier import Earlier, earlier_of
+from nonevent.build.earlier import Earlier, Made, earlier_of
 from nonevent.build.elf import Needs
 from nonevent.build.lock.base import Locked
 from nonevent.build.platform import Target
 from nonevent.build.process import clean_environment
 from nonevent.build.python import Interpreter, find_python, wanted
-from nonevent.build.stored import Stored, stored
+from nonevent.build.stored import Filled, Stored, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nonevent.build.installed import Packages
-
 ENV = clean_environment(environ())
 STANDARD = Path(sysconfig.get_path("stdlib"))
 FOLDERS = ("asyncio", "email", "email/mime", "json", "unittest")
-PACKAGES = (("shop", "1"), ("till", "1"))
+
+
+def of(**lock: str) -> Made:
+    """What a layer of these packages was made from."""
+    return Made(terms="the same", lock=lock)
+
+
+SHOP = of(shop="1", till="1")
 JSON = Path("lib/json/__pycache__")
 
 
@@ -58,12 +63,12 @@ def byte_code(tree: Path) -> dict[str, bytes]:
     return {str(file.relative_to(tree)): file.read_bytes() for file in tree.rglob("*.pyc")}
 
 
-def keep(folder: Path, tree: Path, packages: Packages = PACKAGES) -> Stored:
+def keep(folder: Path, tree: Path, made: Made = SHOP) -> Stored:
     """A stored layer with the files of a tree."""
 
-    def fill(work: Path) -> tuple[Needs, Packages]:
+    def fill(work: Path) -> Filled:
         shutil.copytree(tree, work)
-        return Needs(), packages
+        return Filled(needs=Needs(), notes=asdict(made) | {"binaries": {}})
 
     return stored("deps", folder, fill, mark="lib/json/decoder.py")
 
@@ -74,7 +79,7 @@ def earlier(tmp_path: Path, python: Interpreter) -> Earlier:
     tree = sources(tmp_path / "first")
     compile_tree(tree, ("lib",), python=python, env=ENV)
     keep(tmp_path / "deps" / "one", tree)
-    found = earlier_of((tmp_path / "deps").glob("*/"), PACKAGES)
+    found = earlier_of((tmp_path / "deps").glob("*/"), SHOP)
     assert found
     return found
 
@@ -170,21 +175,21 @@ def test_a_layer_that_is_not_whole_is_not_read(
         file.unlink()
     else:
         file.write_bytes(content)
-    assert earlier_of((tmp_path / "deps").glob("*/"), PACKAGES) is None
+    assert earlier_of((tmp_path / "deps").glob("*/"), SHOP) is None
 
 
 def test_the_nearest_layer_is_taken(tmp_path: Path, earlier: Earlier) -> None:
     """Of several layers it is the one with most packages in common; one with none is no help."""
-    keep(tmp_path / "deps" / "two", earlier.tree, (("shop", "2"), ("till", "1")))
+    keep(tmp_path / "deps" / "two", earlier.tree, of(shop="2", till="1"))
     folders = list((tmp_path / "deps").glob("*/"))
 
-    def nearest(*packages: tuple[str, str]) -> str:
-        found = earlier_of(folders, packages)
+    def nearest(made: Made) -> str:
+        found = earlier_of(folders, made)
         return found.tree.parent.name if found else ""
 
-    assert nearest(("shop", "1"), ("till", "1")) == "one"
-    assert nearest(("shop", "2"), ("till", "1")) == "two"
-    assert nearest(("shop", "3"), ("rest", "1")) == ""
+    assert nearest(SHOP) == "one"
+    assert nearest(of(shop="2", till="1")) == "two"
+    assert nearest(of(shop="3", rest="1")) == ""
 
 
 def forge(made: Stored) -> bytes:

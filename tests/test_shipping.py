@@ -47,10 +47,9 @@ def made(folder: Path, **more: bytes) -> Artifact:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content)
         (tree / "link").symlink_to("lib/empty")
-        layer = pack(name, tree, folder / f"{name}.part")
+        layer, frames = pack(name, tree, folder / f"{name}.frames")
         refs.append(layer.ref)
-        part = folder / f"{name}.part"
-        packed.append(Packed(name=name, encoded=layer.encoded(), part=part))
+        packed.append(Packed(name=name, encoded=layer.encoded(), frames=frames))
     manifest = replace(parcel("a").manifest, layers=tuple(refs))
     return Artifact.open(artifact.write(folder / "out", manifest, tuple(packed)))
 

@@ -52,10 +52,10 @@ def inflating(encoding: str, write: Callable[[bytes], None]) -> Iterator[Callabl
     if encoding == "plain":
         yield write
     elif encoding == "zlib":
-        with _by_library(zlib.decompressobj(), write) as feed:
+        with _by_library(zlib.decompressobj, write) as feed:
             yield feed
     elif sys.version_info >= (3, 14):
-        with _by_library(_zstd(), write) as feed:
+        with _by_library(_zstd, write, several=True) as feed:
             yield feed
     else:
         with _by_program(write) as feed:
@@ -70,24 +70,32 @@ def _zstd() -> Any:  # noqa: ANN401  (older interpreters have no such module)
 
 @contextmanager
 def _by_library(
-    decompressor: Any,  # noqa: ANN401
+    start: Callable[[], Any],
     write: Callable[[bytes], None],
+    *,
+    several: bool = False,
 ) -> Iterator[Callable[[bytes], None]]:
+    """``several`` says that what follows an end may be another beginning, as frames of zstd do."""
+    current = start()
+
     def feed(data: bytes) -> None:
+        nonlocal current
         while True:
             try:
-                made = decompressor.decompress(data, PIECE)
+                if several and current.eof and data:
+                    current = start()
+                made = current.decompress(data, PIECE)
             except Exception as error:
                 raise _damaged(str(error)) from error
             write(made)
-            data = getattr(decompressor, "unconsumed_tail", b"")
-            if decompressor.unused_data:
+            if current.unused_data and not several:
                 raise _damaged("it goes on after its end")
-            if decompressor.eof or (len(made) < PIECE and not data):
+            data = current.unused_data if current.eof else getattr(current, "unconsumed_tail", b"")
+            if not data and (current.eof or len(made) < PIECE):
                 return
 
     yield feed
-    if not decompressor.eof:
+    if not current.eof:
         raise _damaged("it ends too early")
 
 

@@ -169,7 +169,7 @@ class AppLayer:
     packages: Packages
 
 
-def finish(shop: Workshop, app: App, *, part: Path, report: Report) -> AppLayer:
+def finish(shop: Workshop, app: App, *, frames: Path, report: Report) -> AppLayer:
     """Prune, compile and pack what the commands left.
 
     Raises:
@@ -198,10 +198,10 @@ def finish(shop: Workshop, app: App, *, part: Path, report: Report) -> AppLayer:
             )
         )
     lib = shop.tree / "lib"
-    layer = pack("app", shop.tree, part)
+    layer, packed = pack("app", shop.tree, frames)
     return AppLayer(
         ref=layer.ref,
-        packed=Packed(name="app", encoded=layer.encoded(), part=part),
+        packed=Packed(name="app", encoded=layer.encoded(), frames=packed),
         needs=needs_of(shop.tree),
         packages=packages_in(lib) if lib.is_dir() else (),
     )

@@ -1,7 +1,8 @@
 """The artifact: one file that ordinary tools open, and that nothing in it is believed of.
 
 A tar in zstd: ``manifest.json``, the file list of each layer, then the files in the order of the
-lists. Each part is a zstd frame of its own, so the packed deps layer is copied, not packed anew.
+lists. Each part is zstd frames of its own, with an empty one behind them, and each package has its
+own frame: what is the same as in an earlier layer is copied, not packed anew.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from nonevent.build.cache import publish
 from nonevent.build.stream import Stream
-from nonevent.build.zstd import compressing, decompressing, frame_sizes
+from nonevent.build.zstd import EMPTY, compressing, decompressing, parts_of
 from nonevent.errors import ArtifactInvalid, FormatInvalid
 from nonevent.model import tar
 from nonevent.model.manifest import (
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from io import BufferedReader
     from pathlib import Path
 
+    from nonevent.build.layer import Frame
     from nonevent.build.zstd import Zstd
 
 LARGEST_MANIFEST = 4 << 20
@@ -44,11 +46,11 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packed:
-    """A layer ready to be written: its encoded file list, and the file with its packed members."""
+    """A layer ready to be written: its encoded file list, and the frames with its members."""
 
     name: str
     encoded: bytes
-    part: Path
+    frames: tuple[Frame, ...]
 
 
 def write(folder: Path, manifest: Manifest, layers: tuple[Packed, ...]) -> Path:
@@ -65,9 +67,12 @@ def write(folder: Path, manifest: Manifest, layers: tuple[Packed, ...]) -> Path:
                 _write_member(head, "manifest.json", manifest.encoded())
                 for layer in layers:
                     _write_member(head, f"layers/{layer.name}.json", layer.encoded)
+            out.write(EMPTY)
             for layer in layers:
-                with layer.part.open("rb") as packed:
-                    shutil.copyfileobj(packed, out, _CHUNK)
+                for frame in layer.frames:
+                    with frame.file.open("rb") as packed:
+                        shutil.copyfileobj(packed, out, _CHUNK)
+                out.write(EMPTY)
             with compressing(out) as end:
                 end.write(tar.END)
             out.flush()
@@ -128,11 +133,11 @@ class Artifact:
 
     @property
     def framed(self) -> bool:
-        """Whether each layer has a zstd frame of its own, as far as their number tells."""
+        """Whether each layer is a part of its own, as far as their number tells."""
         return self._place("app") is not None
 
     def packed(self, name: str) -> Iterator[bytes] | None:
-        """The members of a layer as they lie in the file; None where they have no frame there.
+        """The members of a layer as they lie in the file; None where they are no part there.
 
         Whoever unpacks them sees whether they are what the list says.
         """
@@ -173,12 +178,10 @@ class Artifact:
             yield from _chosen(layer, stream, numbers)
 
     def _place(self, name: str) -> tuple[int, int] | None:
-        """Where a layer's frame begins in the file, and its size; None where it has none."""
-        sizes, number = frame_sizes(self.path), self._number(name)
-        # In front of the layers there is a frame with the manifest and the lists, and one behind.
-        if len(sizes) != len(self.lists) + 2:
-            return None
-        return sum(sizes[: number + 1]), sizes[number + 1]
+        """Where a layer's part begins in the file, and its size; None where it is none."""
+        parts = parts_of(self.path)
+        # In front of the layers there is one with the manifest and the lists, and one behind.
+        return parts[self._number(name) + 1] if len(parts) == len(self.lists) + 2 else None
 
     def _number(self, name: str) -> int:
         return [ref.name for ref in self.manifest.layers].index(name)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from nonevent.build.stored import Stored
     from nonevent.config.app import App
 
-FORMAT = 3
+FORMAT = 4
 """Counts up when the same input gives another artifact."""
 
 
@@ -209,7 +209,7 @@ def _build_app(job: _Job, deps: Stored, locked: Locked, folder: Path, report: Re
             refuse_compiled(shop.tree, job.target)
     run_commands(shop, job.app, report)
     with phase(report, "app") as current:
-        finished = finish(shop, job.app, part=job.work / "app.tar.zst", report=report)
+        finished = finish(shop, job.app, frames=job.work / "frames", report=report)
         current.detail = counted(finished.ref.files, "file")
     return finished
 

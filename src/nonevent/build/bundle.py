@@ -19,7 +19,7 @@ from nonevent.build.bytecode import compile_tree
 from nonevent.build.elf import Needs, needed_by, needs_of, repoint
 from nonevent.build.layer import paths
 from nonevent.build.process import run
-from nonevent.build.stored import Stored, stored
+from nonevent.build.stored import Filled, Stored, stored
 from nonevent.errors import BuildFailed
 from nonevent.model.manifest import Link
 from nonevent.model.parse import canonical
@@ -63,18 +63,15 @@ def build_bundle(python: Interpreter, *, cache: Path, env: Mapping[str, str]) ->
         BuildFailed: where it works only in the place where it is installed.
     """
 
-    def fill(tree: Path) -> tuple[Needs, tuple[tuple[str, str], ...]]:
+    def fill(tree: Path) -> Filled:
         _copy(python, tree)
         _forget_place(python, tree)
         compile_tree(tree, ("lib",), python=python, env=env)
         _try(tree, env)
         # An extension of the standard library that the app never imports needs nothing.
         own, every = needs_of(tree / "bin"), needs_of(tree)
-        return Needs(
-            glibc=every.glibc,
-            cpu=every.cpu,
-            libraries=tuple(name for name in own.libraries if not (tree / "lib" / name).exists()),
-        ), ()
+        outside = tuple(name for name in own.libraries if not (tree / "lib" / name).exists())
+        return Filled(needs=Needs(glibc=every.glibc, cpu=every.cpu, libraries=outside))
 
     folder = cache / "python" / bundle_key(python)[:32]
     return stored("python", folder, fill, mark="bin/python3")

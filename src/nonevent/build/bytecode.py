@@ -21,7 +21,7 @@ from nonevent.build.process import Outcome, run
 from nonevent.errors import BuildFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from nonevent.build.earlier import Earlier
     from nonevent.build.python import Interpreter
@@ -63,11 +63,12 @@ def compile_tree(
     python: Interpreter,
     env: Mapping[str, str],
     earlier: Earlier | None = None,
+    done: Container[str] = (),
 ) -> tuple[str, ...]:
     """Compile all modules below folders of a tree; the paths of those that are no valid Python.
 
     The tree's own path is not in the outcome. Python puts the true path in at import.
-    ``earlier`` has byte code of the same interpreter.
+    ``earlier`` has byte code of the same interpreter; ``done`` are folders that have theirs.
 
     Raises:
         BuildFailed: where the interpreter itself fails.
@@ -77,7 +78,8 @@ def compile_tree(
     left = [
         folder
         for folder, names in modules.items()
-        if not (earlier and earlier.take(tree, folder, names, tag=python.tag))
+        if folder not in done
+        and not (earlier and earlier.take(tree, folder, names, tag=python.tag))
     ]
     processors = os.cpu_count() or 1
     shares = (left[number::processors] for number in range(min(processors, len(left))))

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from nonevent.build.bytecode import compile_tree, compiled_by
-from nonevent.build.earlier import earlier_of
-from nonevent.build.elf import Needs, needs_of
-from nonevent.build.installed import Packages, packages_in, settle
+from nonevent.build.earlier import Made, earlier_of
+from nonevent.build.elf import binaries_in, together
+from nonevent.build.installed import packages_in, settle
+from nonevent.build.layer import Known
+from nonevent.build.lock.parts import only, parts
 from nonevent.build.platform import refuse_without_wheels, uv_options
-from nonevent.build.stored import Stored, stored
+from nonevent.build.stored import Filled, Stored, stored
+from nonevent.build.unchanged import NOTHING, unchanged_since
 from nonevent.build.uv import uv, uv_version
 from nonevent.errors import BuildFailed, LockInvalid
 from nonevent.model.parse import canonical
@@ -24,8 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from nonevent.build.earlier import Earlier
     from nonevent.build.lock.base import Locked
     from nonevent.build.platform import Target
+    from nonevent.build.unchanged import Linked, Unchanged
 
 FORMAT = 4
 """Of the layer's making: counts up when the same input gives other bytes."""
@@ -34,22 +41,28 @@ _USELESS = re.compile(r"activate.*|deactivate.*|pydoc\.bat|python(\d.*)?|pypy.*"
 _MARKERS = (".lock", ".gitignore", "CACHEDIR.TAG")
 
 
-def layer_key(locked: Locked, target: Target, bundle: str) -> str:
+def made_from(locked: Locked, target: Target, bundle: str) -> Made:
+    """What decides the layer's bytes, each package for itself."""
+    terms = {
+        "format": FORMAT,
+        "file": locked.file,
+        "hashed": locked.hashed,
+        "python": [target.python.version, target.python.abi, target.platform],
+        "compiled": not target.is_elsewhere,
+        "bundle": bundle,
+        "uv": uv_version(),
+    }
+    return Made(
+        terms=hashlib.sha256(canonical(terms)).hexdigest(),
+        lock={
+            name: hashlib.sha256(text.encode()).hexdigest() for name, text in parts(locked).items()
+        },
+    )
+
+
+def layer_key(locked: Locked, made: Made) -> str:
     """What decides the layer's bytes."""
-    return hashlib.sha256(
-        canonical(
-            {
-                "format": FORMAT,
-                "file": locked.file,
-                "text": locked.text,
-                "hashed": locked.hashed,
-                "python": [target.python.version, target.python.abi, target.platform],
-                "compiled": not target.is_elsewhere,
-                "bundle": bundle,
-                "uv": uv_version(),
-            }
-        )
-    ).hexdigest()
+    return hashlib.sha256(canonical([made.terms, locked.text])).hexdigest()
 
 
 def build_deps(
@@ -70,25 +83,68 @@ def build_deps(
         BuildFailed, LockInvalid: with uv's own words.
     """
 
-    def fill(tree: Path) -> tuple[Needs, Packages]:
+    def fill(tree: Path) -> Filled:
         if target.is_elsewhere:
             refuse_without_wheels(locked, target, work=tree.parent, config=config, env=env)
-        install(locked, tree, target=target, config=config, env=env)
+        earlier = earlier_of(folder.parent.glob(f"{maker}-*/"), made)
+        linked = install(locked, tree, target=target, config=config, env=env, like=like(earlier))
         normalise(tree, bundle=bundle)
-        packages = packages_in(site_packages(tree))
-        earlier = earlier_of(folder.parent.glob(f"{maker}-*/"), packages)
-        compile_tree(tree, ("lib",), python=target.python, env=env, earlier=earlier)
-        return needs_of(tree), packages
+        compile_tree(
+            tree, ("lib",), python=target.python, env=env, earlier=earlier, done=linked.folders
+        )
+        were = earlier.binaries if earlier else {}
+        binaries = binaries_in(tree, known=linked.entries, were=were)
+        return Filled(
+            needs=together(binaries),
+            packages=packages_in(site_packages(tree)),
+            known=Known(entries=linked.entries, frames=earlier.frames if earlier else {}),
+            notes=asdict(made)
+            | {"binaries": {path: asdict(each) for path, each in binaries.items()}},
+        )
+
+    def like(earlier: Earlier | None) -> Unchanged | None:
+        return unchanged_since(earlier, made) if earlier else None
 
     maker = compiled_by(target.python)
-    folder = cache / "deps" / f"{maker}-{layer_key(locked, target, bundle)[:32]}"
+    made = made_from(locked, target, bundle)
+    folder = cache / "deps" / f"{maker}-{layer_key(locked, made)[:32]}"
     return stored("deps", folder, fill, mark="pyvenv.cfg")
 
 
 def install(
+    locked: Locked,
+    tree: Path,
+    *,
+    target: Target,
+    config: Path,
+    env: Mapping[str, str],
+    like: Unchanged | None = None,
+) -> Linked:
+    """Make the virtualenv with exactly what is locked; the same packages are linked."""
+    linked = NOTHING
+    if like:
+        rest = only(locked, parts(locked).keys() - like.names)
+        _sync(rest, tree, target=target, config=config, env=env)
+        linked = like.link(tree) or NOTHING
+        if linked is NOTHING:
+            shutil.rmtree(tree)
+    if linked is NOTHING:
+        _sync(locked, tree, target=target, config=config, env=env)
+    there = uv_options(target.platform)[:2] if target.is_elsewhere else ()
+    checked = uv("pip", "check", "--python", tree, *there, cwd=tree.parent, env=env)
+    # Two versions that do not agree may be meant (uv has overrides); one that is missing is not.
+    missing = tuple(line for line in checked.stderr.splitlines() if "not installed" in line)
+    if missing:
+        raise LockInvalid(
+            "the lock is not complete", context=missing, hint=_how_to_complete(missing)
+        )
+    return linked
+
+
+def _sync(
     locked: Locked, tree: Path, *, target: Target, config: Path, env: Mapping[str, str]
 ) -> None:
-    """Make the virtualenv and install exactly what is locked."""
+    """Make a virtualenv and install what is locked."""
     made = uv(
         "venv",
         "--quiet",
@@ -122,13 +178,8 @@ def install(
     file.unlink()
     if synced.status != 0:
         raise BuildFailed("the dependencies could not be installed", context=synced.quoted())
-    checked = uv("pip", "check", "--python", tree, *there[:2], cwd=tree.parent, env=env)
-    # Two versions that do not agree may be meant (uv has overrides); one that is missing is not.
-    missing = tuple(line for line in checked.stderr.splitlines() if "not installed" in line)
-    if missing:
-        raise LockInvalid(
-            "the lock is not complete", context=missing, hint=_how_to_complete(missing)
-        )
+    # Before anything is linked: what an earlier layer has too must not be written to.
+    settle(site_packages(tree), tree / "bin", beside=True)
 
 
 def _how_to_complete(missing: tuple[str, ...]) -> str:
@@ -150,7 +201,6 @@ def normalise(tree: Path, *, bundle: str) -> None:
         if _USELESS.fullmatch(script.name):
             script.unlink()
     _normalise_config(tree / "pyvenv.cfg", bundle)
-    settle(site_packages(tree), tree / "bin", beside=True)
 
 
 def _normalise_config(file: Path, bundle: str) -> None:

@@ -1,4 +1,4 @@
-"""An earlier layer, whose byte code is taken for modules that are the same again.
+"""An earlier layer, of which is taken what is the same again.
 
 Nothing is believed of what lies there but the list of its files, which has the digest that the
 layer was given when it was made: a tree may be damaged, or removed meanwhile by another build.
@@ -13,18 +13,51 @@ from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nonevent.build.elf import needs_from
+from nonevent.build.lock.parts import COMMON
+from nonevent.build.stored import frames_in
+from nonevent.build.zstd import VERSION
+from nonevent.errors import FormatInvalid
+from nonevent.model.manifest import File, read_layer
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from nonevent.build.installed import Packages
+    from nonevent.build.elf import Needs
+    from nonevent.build.layer import Frame
+    from nonevent.model.manifest import Entry
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What a layer of dependencies was made from."""
+
+    terms: str
+    """What decides the bytes of a package apart from what the lock says of it."""
+    lock: Mapping[str, str]
+    """By package, the digest of what the lock says of it: see :mod:`nonevent.build.lock.parts`."""
+
+    def near(self, other: Made) -> tuple[bool, int]:
+        """How alike two are: whether packages of one can be in the other, and how many are."""
+        mixes = self.terms == other.terms and self.lock.get(COMMON) == other.lock.get(COMMON)
+        return mixes, len(self.lock.items() & other.lock.items())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Earlier:
-    """The tree, and the SHA-256 of all files that it had: by folder and name."""
+    """The tree, and what it had when it was made."""
 
     tree: Path
-    folders: dict[str, dict[str, str]]
+    since: int
+    """When that was, as the file system has it, in nanoseconds."""
+    made: Made
+    entries: Mapping[str, Entry]
+    folders: Mapping[str, Mapping[str, str]]
+    """The SHA-256 of all files, by folder and name."""
+    frames: Mapping[str, Frame]
+    """By the digest of their list; none where another zstd made them."""
+    binaries: Mapping[str, Needs]
+    """What each needs of a host, see :func:`nonevent.build.elf.binaries_in`."""
 
     def take(self, tree: Path, folder: str, names: Sequence[str], *, tag: str) -> bool:
         """Put the byte code of a folder's modules into a tree where it is known; whether it was.
@@ -39,8 +72,8 @@ class Earlier:
         wanted = [f"{name.removesuffix('.py')}.{tag}.pyc" for name in names]
         try:
             for name in names:
-                _read(f"{tree}/{folder}/{name}", were[name])
-            found = [_read(f"{self.tree}/{cached}/{name}", digests[name]) for name in wanted]
+                read(f"{tree}/{folder}/{name}", were[name])
+            found = [read(f"{self.tree}/{cached}/{name}", digests[name]) for name in wanted]
         except (OSError, LookupError, ValueError):
             return False
         Path(tree, cached).mkdir(exist_ok=True)
@@ -49,36 +82,48 @@ class Earlier:
         return True
 
 
-def earlier_of(folders: Iterable[Path], packages: Packages) -> Earlier | None:
-    """Of stored layers, the one that has most packages in common with these."""
-    shared = {folder: _shared(folder, packages) for folder in folders}
-    nearest = max(shared, key=lambda folder: shared[folder], default=None)
-    return _earlier(nearest) if nearest and shared[nearest] else None
+def earlier_of(folders: Iterable[Path], made: Made) -> Earlier | None:
+    """Of stored layers, the one that was made from what is most like that."""
+    near = {folder: _made(folder).near(made) for folder in folders}
+    nearest = max(near, key=lambda folder: near[folder], default=None)
+    return _earlier(nearest) if nearest and near[nearest][1] else None
 
 
-def _shared(folder: Path, packages: Packages) -> int:
+def _made(folder: Path) -> Made:
     try:
-        about = json.loads((folder / "about.json").read_bytes())
-        return len({*packages} & {(name, version) for name, version in about["packages"]})
+        notes = json.loads((folder / "about.json").read_bytes())["notes"]
+        return Made(terms=notes["terms"], lock=dict(notes["lock"]))
     except (OSError, LookupError, ValueError, TypeError):
-        return 0
+        return Made(terms="", lock={})
 
 
 def _earlier(folder: Path) -> Earlier | None:
+    about_file = folder / "about.json"
     try:
-        about = json.loads((folder / "about.json").read_bytes())
-        listed = json.loads(_read(str(folder / "layer.json"), about["ref"]["digest"]))
-    except (OSError, LookupError, ValueError):
+        since = about_file.stat().st_mtime_ns
+        about = json.loads(about_file.read_bytes())
+        listed = read_layer(read(f"{folder}/layer.json", about["ref"]["digest"]))
+        frames = frames_in(folder, about) if about["zstd"] == VERSION else ()
+        binaries = {path: needs_from(raw) for path, raw in about["notes"]["binaries"].items()}
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, FormatInvalid):
         return None
     folders: dict[str, dict[str, str]] = {}
-    for entry in listed["files"]:
-        if "sha256" in entry:
-            where, _, name = entry["path"].rpartition("/")
-            folders.setdefault(where, {})[name] = entry["sha256"]
-    return Earlier(folder / "tree", folders)
+    for entry in listed.entries:
+        if isinstance(entry, File):
+            where, _, name = entry.path.rpartition("/")
+            folders.setdefault(where, {})[name] = entry.digest
+    return Earlier(
+        tree=folder / "tree",
+        since=since,
+        made=_made(folder),
+        entries={entry.path: entry for entry in listed.entries},
+        folders=folders,
+        frames={frame.listed: frame for frame in frames},
+        binaries=binaries,
+    )
 
 
-def _read(path: str, digest: str) -> bytes:
+def read(path: str, digest: str) -> bytes:
     """A file's content; ValueError where it is another than the one with that digest."""
     with FileIO(path) as file:
         content = file.read()

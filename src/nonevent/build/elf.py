@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import os
 import re
 from dataclasses import dataclass, replace
@@ -20,7 +22,7 @@ from nonevent.errors import BuildFailed
 from nonevent.model.manifest import CPUS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator, Mapping
 
 GLIBC = re.compile(r"GLIBC_(\d+(?:\.\d+)+)")
 _OF_GLIBC = re.compile(
@@ -56,14 +58,32 @@ def needs_from(raw: dict[str, Any]) -> Needs:
 
 def needs_of(tree: Path) -> Needs:
     """What all ELF files below a folder need."""
-    needs = Needs()
-    bundled: set[str] = set()
-    for _path, entry in entries(tree):
-        if entry.is_symlink():
-            bundled.add(entry.name)
+    return together(binaries_in(tree))
+
+
+def binaries_in(
+    tree: Path, *, known: Container[str] = (), were: Mapping[str, Needs] = {}
+) -> dict[str, Needs]:
+    """What each ELF file below a folder needs; links, which may lead to one, need nothing.
+
+    ``known`` are files that need not be read: ``were`` has those of them that are such.
+    """
+    found: dict[str, Needs] = {}
+    for path, entry in entries(tree):
+        if path in known:
+            if path in were:
+                found[path] = were[path]
+        elif entry.is_symlink():
+            found[path] = Needs()
         elif is_elf(entry):
-            needs |= _read(Path(entry))
-            bundled.add(entry.name)
+            found[path] = _read(Path(entry))
+    return found
+
+
+def together(binaries: Mapping[str, Needs]) -> Needs:
+    """What all binaries of one tree need of a host."""
+    needs = functools.reduce(operator.or_, binaries.values(), Needs())
+    bundled = {path.rpartition("/")[2] for path in binaries}
     outside = (name for name in needs.libraries if not _OF_GLIBC.fullmatch(name))
     return replace(needs, libraries=tuple(name for name in outside if name not in bundled))
 

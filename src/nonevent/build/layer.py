@@ -1,11 +1,15 @@
-"""A folder as a layer: hashed, listed and packed in one pass."""
+"""A folder as a layer: hashed, listed and packed in one pass, apart from what is known of it."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import os
+import re
 import stat
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,28 +21,107 @@ from nonevent.model import tar
 from nonevent.model.manifest import Entry, File, Layer, Link, is_inside, link_is_inside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import IO
 
 CHUNK = 1 << 20
+_PACKAGE = re.compile(r"lib/python3[^/]*/site-packages/[^/]+/")
 
 
-def pack(name: str, tree: Path, part: Path) -> Layer:
-    """The layer that a folder makes; its members are written to ``part`` as a zstd frame.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """A zstd frame with the members of some entries that follow each other in a layer."""
+
+    listed: str
+    """The digest of the list of these entries, as if they were the whole layer."""
+    digest: str
+    """SHA-256 of the frame itself."""
+    file: Path
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the file still has what was written into it."""
+        try:
+            with self.file.open("rb") as content:
+                return hashlib.file_digest(content, "sha256").hexdigest() == self.digest
+        except OSError:
+            return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What need not be read again: entries by path, and the frames of some that belong together."""
+
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    frames: Mapping[str, Frame] = field(default_factory=dict)
+    """By the digest of their list."""
+
+
+NOTHING = Known()
+
+
+def pack(
+    name: str, tree: Path, folder: Path, known: Known = NOTHING
+) -> tuple[Layer, tuple[Frame, ...]]:
+    """The layer that a folder makes, and its members, packed into frames in a new folder.
+
+    Each package has a frame of its own. That of one that is known is linked, if its file is right.
 
     Raises:
         BuildFailed: for what a layer cannot hold: devices, sockets, links that lead outside,
             names that are not UTF-8. All of them are named.
     """
     found = dict(sorted(entries(tree), key=itemgetter(0)))
-    _refuse(name, found)
+    _refuse(name, {path: entry for path, entry in found.items() if path not in known.entries})
+    folder.mkdir()
     packed: list[Entry] = []
+    frames: list[Frame] = []
+    for _, grouped in itertools.groupby(found.items(), _package):
+        group = dict(grouped)
+        if group.keys() <= known.entries.keys():
+            listed = Layer(name=name, entries=tuple(known.entries[path] for path in group))
+            if frame := _linked(known.frames.get(listed.ref.digest), folder):
+                packed += listed.entries
+                frames.append(frame)
+                continue
+        made, frame = _pack(name, group, folder)
+        packed += made
+        frames.append(frame)
+    if not frames:
+        frames.append(_pack(name, {}, folder)[1])
+    return Layer(name=name, entries=tuple(packed)), tuple(frames)
+
+
+def _package(item: tuple[str, object]) -> str:
+    """The folder of a package that a path is in, or nothing."""
+    found = _PACKAGE.match(item[0])
+    return found[0] if found else ""
+
+
+def _linked(frame: Frame | None, folder: Path) -> Frame | None:
+    """The same frame in another folder; None where it is damaged."""
+    if not frame or not frame.is_right:
+        return None
+    linked = replace(frame, file=folder / frame.listed)
+    try:
+        linked.file.hardlink_to(frame.file)
+    except OSError:
+        return None  # Another build removed it meanwhile.
+    return linked
+
+
+def _pack(
+    name: str, group: dict[str, os.DirEntry[str]], folder: Path
+) -> tuple[tuple[Entry, ...], Frame]:
+    """Entries that follow each other, hashed, listed and packed in one pass."""
+    packed: list[Entry] = []
+    file = folder / "frame"
     with (
-        part.open("wb") as out,
-        compressing(out) as frame,
+        file.open("wb") as out,
+        compressing(out, _size(group)) as frame,
         io.BufferedWriter(frame, CHUNK) as members,
     ):
-        for path, entry in found.items():
+        for path, entry in group.items():
             where = f"{name}/{path}"
             if entry.is_symlink():
                 link = Link(path=path, target=_target(entry))
@@ -46,7 +129,21 @@ def pack(name: str, tree: Path, part: Path) -> Layer:
                 packed.append(link)
             else:
                 packed.append(_pack_file(entry, path, where, members))
-    return Layer(name=name, entries=tuple(packed))
+    listed = Layer(name=name, entries=tuple(packed)).ref.digest
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    made = Frame(listed=listed, digest=digest, file=folder / listed)
+    return tuple(packed), replace(made, file=file.rename(made.file))
+
+
+def _size(group: dict[str, os.DirEntry[str]]) -> int:
+    return sum(entry.stat(follow_symlinks=False).st_size for entry in group.values())
+
+
+def are_right(frames: Sequence[Frame]) -> bool:
+    """Whether all frames still have what was written into them; all processors read."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        return all(pool.map(lambda frame: frame.is_right, frames))
 
 
 def paths(tree: Path) -> Iterator[str]:

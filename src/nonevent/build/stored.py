@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from nonevent.build.artifact import Packed
 from nonevent.build.cache import kept
 from nonevent.build.elf import Needs, needs_from
-from nonevent.build.layer import pack
+from nonevent.build.layer import NOTHING, Frame, Known, are_right, pack
+from nonevent.build.zstd import VERSION
 from nonevent.model.manifest import LayerRef
 from nonevent.model.parse import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from nonevent.build.installed import Packages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Filled:
+    """What is known of a tree that was made."""
+
+    needs: Needs
+    packages: Packages = ()
+    known: Known = NOTHING
+    """What an earlier layer has of it."""
+    notes: Mapping[str, object] = field(default_factory=dict)
+    """Whatever helps to make the next one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """A built layer: what it holds, and where its files and its packed part lie."""
+    """A built layer: what it holds, and where its files and its packed members lie."""
 
     ref: LayerRef
     packed: Packed
@@ -33,9 +46,7 @@ class Stored:
     reused: bool
 
 
-def stored(
-    name: str, folder: Path, fill: Callable[[Path], tuple[Needs, Packages]], *, mark: str
-) -> Stored:
+def stored(name: str, folder: Path, fill: Callable[[Path], Filled], *, mark: str) -> Stored:
     """The layer that is kept in a folder of the cache, or else made.
 
     ``fill`` makes the tree and says what it needs and holds; ``mark`` is a path without which
@@ -43,13 +54,15 @@ def stored(
     """
 
     def make(work: Path) -> None:
-        needs, packages = fill(work / "tree")
-        layer = pack(name, work / "tree", work / "part.tar.zst")
+        filled = fill(work / "tree")
+        layer, frames = pack(name, work / "tree", work / "frames", filled.known)
         about = {
             "ref": asdict(layer.ref),
-            "needs": asdict(needs),
-            "packages": packages,
-            "part": (work / "part.tar.zst").stat().st_size,
+            "needs": asdict(filled.needs),
+            "packages": filled.packages,
+            "frames": [[each.listed, each.digest] for each in frames],
+            "zstd": VERSION,
+            "notes": filled.notes,
         }
         (work / "layer.json").write_bytes(layer.encoded())
         (work / "about.json").write_bytes(canonical(about))
@@ -61,7 +74,7 @@ def stored(
         packed=Packed(
             name=name,
             encoded=(folder / "layer.json").read_bytes(),
-            part=folder / "part.tar.zst",
+            frames=frames_in(folder, about),
         ),
         tree=folder / "tree",
         needs=needs_from(about["needs"]),
@@ -70,15 +83,21 @@ def stored(
     )
 
 
+def frames_in(folder: Path, about: dict[str, Any]) -> tuple[Frame, ...]:
+    """The frames of a stored layer, whatever has become of them."""
+    return tuple(
+        Frame(listed=listed, digest=digest, file=folder / "frames" / listed)
+        for listed, digest in about["frames"]
+    )
+
+
 def _is_whole(folder: Path, mark: str) -> bool:
     """Whether a kept layer still has all that an artifact takes of it, and its tree."""
     try:
         about = json.loads((folder / "about.json").read_bytes())
         encoded = (folder / "layer.json").read_bytes()
-        return (
-            hashlib.sha256(encoded).hexdigest() == about["ref"]["digest"]
-            and (folder / "part.tar.zst").stat().st_size == about["part"]
-            and (folder / "tree" / mark).is_file()
-        )
-    except (OSError, ValueError, KeyError):
+        right = hashlib.sha256(encoded).hexdigest() == about["ref"]["digest"]
+        frames = frames_in(folder, about)
+    except (OSError, ValueError, LookupError, TypeError):
         return False
+    return right and (folder / "tree" / mark).is_file() and are_right(frames)
