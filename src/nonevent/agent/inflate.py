@@ -7,6 +7,7 @@ What is made of a few bytes may be huge: it is handed on in pieces, and who take
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib
 import os
 import shutil
@@ -28,6 +29,8 @@ PIECE = 2**18
 """Bytes that are unpacked at once."""
 MEMORY = 64
 """Megabytes that unpacking may ask for; what we send needs 8."""
+WIDE = 2**20
+"""Bytes in a pipe: what any user may ask for unless the host says otherwise."""
 END_LIMIT = 60.0
 
 
@@ -109,6 +112,7 @@ def _by_program(write: Callable[[bytes], None]) -> Iterator[Callable[[bytes], No
     with tempfile.TemporaryFile() as said:
         argv = (program, "-dcq", f"--memory={MEMORY}MB")
         child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said)
+        _widen(child)
         taker = threading.Thread(target=_take, args=(child, write, failures))
         taker.start()
         try:
@@ -128,6 +132,17 @@ def _by_program(write: Callable[[bytes], None]) -> Iterator[Callable[[bytes], No
             taker.join()
             child.kill()
             child.wait()
+
+
+def _widen(child: subprocess.Popen[bytes]) -> None:
+    """Let more lie in the pipes, as far as this host allows it; see pipe(7), Pipe capacity.
+
+    Those who work beside each other wait less for each other then.
+    """
+    for stream in (child.stdin, child.stdout):
+        assert stream  # noqa: S101  (it was started with pipes)
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, WIDE)
 
 
 def _take(

@@ -184,7 +184,8 @@ class Incoming:
         self._skip = tar.header_size(where)
         if entry.size:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            self._descriptor = os.open(self._room_for(entry.path), flags, 0o600)
+            # Immutable: nobody, not the app either, writes into a layer.
+            self._descriptor = os.open(self._room_for(entry.path), flags, _mode(entry))
             self._file, self._left, self._hash = entry, entry.size, hashlib.sha256()
 
     def _end_file(self, file: File) -> None:
@@ -193,8 +194,6 @@ class Incoming:
                 f"{self.ref.name}/{file.path} is not what its file list says",
                 context=(f"expected SHA-256 {file.digest}", f"found {self._hash.hexdigest()}"),
             )
-        # Immutable: nobody, not the app either, writes into a layer.
-        os.fchmod(self._descriptor, _mode(file))
         os.close(self._descriptor)
         self._descriptor, self._file = -1, None
         self._skip = -file.size % tar.BLOCK
@@ -203,12 +202,18 @@ class Incoming:
 
     def _room_for(self, path: str) -> str:
         """The place of an entry, in a folder that is there."""
-        place = f"{self.folder}/{path}"
-        folder = place.rpartition("/")[0]
-        if folder not in self._folders:
-            os.makedirs(folder, exist_ok=True)  # noqa: PTH103
-            self._folders.add(folder)
-        return place
+        self._have_folder(path.rpartition("/")[0])
+        return f"{self.folder}/{path}"
+
+    def _have_folder(self, path: str) -> None:
+        """A folder of the layer is there, with those above it."""
+        if path not in self._folders:
+            self._folders.add(path)
+            if path:
+                self._have_folder(path.rpartition("/")[0])
+                # An attempt that was cut off may have made it.
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(f"{self.folder}/{path}")  # noqa: PTH102
 
     def finish(self) -> None:
         """The layer is complete, synced, and in its place.
@@ -221,10 +226,13 @@ class Incoming:
             raise ArtifactInvalid(f"{self.ref.id} ends too early, at {self.layer.entries[at].path}")
         with layers.full_disk_named(self.layout.root):
             for entry in self.layer.entries:
+                # What is there already, an earlier attempt may have brought, with its folder.
+                self._have_folder(entry.path.rpartition("/")[0])
                 if entry.path not in self.done:
                     self._make(entry)
-            for place, _, _ in os.walk(self.folder):
-                os.chmod(place, 0o555)  # noqa: PTH101, S103
+            self._have_folder("")
+            for path in self._folders:
+                os.chmod(f"{self.folder}/{path}", 0o555)  # noqa: PTH101, S103
             if self.layout.layer(self.ref.id).is_dir():
                 # It was sent although it is here: it has the same bytes.
                 self.abandon()
@@ -236,7 +244,7 @@ class Incoming:
 
     def _make(self, entry: Entry) -> None:
         """Have an entry that need not travel: a link, an empty file, one that is here already."""
-        place = self._room_for(entry.path)
+        place = f"{self.folder}/{entry.path}"
         match entry:
             case Link(target=target):
                 os.symlink(target, place)  # noqa: PTH211
@@ -250,7 +258,7 @@ class Incoming:
                 layers.link_file(self.held[_key(entry)], place)
 
     def pause(self) -> None:
-        """Leave what has come for the next attempt; what is verified has its final mode."""
+        """Leave what has come for the next attempt, which looks at all of it again."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
