@@ -34,7 +34,7 @@ FOLDERS = ("asyncio", "email", "email/mime", "json", "unittest")
 
 def of(**lock: str) -> Made:
     """What a layer of these packages was made from."""
-    return Made(terms="the same", lock=lock)
+    return Made(terms="the same", settings="", lock=lock)
 
 
 SHOP = of(shop="1", till="1")

@@ -41,7 +41,8 @@ def wheel(index: Path, name: str, version: str, files: dict[str, str | bytes]) -
     }
     rows = [f"{info}/RECORD,,"]
     index.mkdir(exist_ok=True)
-    with zipfile.ZipFile(index / f"{name}-{version}-py3-none-any.whl", "w") as out:
+    file = f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(index / file, "w") as out:
         for path, given in whole.items():
             content = given.encode() if isinstance(given, str) else given
             digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=")
@@ -100,11 +101,15 @@ class Builder:
 
     def __call__(self, *requirements: str, cache: str = "cache") -> Stored:
         """The layer of some requirements."""
+        text = "".join(f"{line}\n" for line in ("--no-index", *requirements))
+        return self.lock(text, file="requirements.txt", cache=cache)
+
+    def lock(self, text: str, *, file: str, cache: str = "cache") -> Stored:
+        """The layer of a lock."""
         folder = self.work / cache
         folder.mkdir(exist_ok=True)
-        text = "".join(f"{line}\n" for line in ("--no-index", *requirements))
         return build_deps(
-            Locked(file="requirements.txt", text=text, hashed=False),
+            Locked(file=file, text=text, hashed=False),
             Target(python=self.python, platform=self.python.platform),
             bundle="", cache=folder, config=self.work, env=self.env,
         )  # fmt: skip
@@ -207,6 +212,15 @@ def spoil_tree(folder: Path) -> None:
     file.write_bytes(file.read_bytes().replace(b"stock", b"STOCK"))
 
 
+def rot_tree(folder: Path) -> None:
+    """Files have other bytes, and their size and time: a disk may do that."""
+    for name in (SITE / "stock/data.txt", SITE / "stock.pth", Path("bin/stock")):
+        file = folder / "tree" / name
+        status = file.stat()
+        file.write_bytes(file.read_bytes()[:-2] + b"?\n")
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
 def cut_tree(folder: Path) -> None:
     """A file was cut, and has its time."""
     file = folder / "tree" / SITE / "stock/data.txt"
@@ -255,8 +269,8 @@ def spoil_about(folder: Path) -> None:
     file.write_bytes(file.read_bytes()[:-20])
 
 
-DAMAGES = (spoil_tree, cut_tree, empty_tree, spoil_record, spoil_frame, cut_frame, empty_frame,
-           spoil_list, spoil_about)  # fmt: skip
+DAMAGES = (spoil_tree, rot_tree, cut_tree, empty_tree, spoil_record, spoil_frame, cut_frame,
+           empty_frame, spoil_list, spoil_about)  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
@@ -269,7 +283,7 @@ def test_damage_does_not_spread(build: Builder, damage: object) -> None:
     assert bytes_of(made) == bytes_of(build("till==2", *BEFORE[1:], cache="fresh"))
 
 
-@pytest.mark.parametrize("damage", DAMAGES[4:], ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("damage", DAMAGES[5:], ids=lambda damage: damage.__name__)
 def test_a_damaged_layer_is_made_anew(build: Builder, damage: object) -> None:
     """What would go into an artifact is held against its digest each time, and mended."""
     first = build(*BEFORE)
@@ -288,6 +302,62 @@ def test_frames_of_another_zstd_are_not_taken(build: Builder) -> None:
     about.write_text(json.dumps(json.loads(about.read_bytes()) | {"zstd": "0.1"}))
     made = build("till==2", *BEFORE[1:])
     assert {frame.file.stat().st_nlink for frame in made.packed.frames} == {1}
+
+
+def pylock(index: Path, *requirements: str) -> str:
+    """A lock with wheels of a folder."""
+    text = 'lock-version = "1.0"\ncreated-by = "hand"\n'
+    for requirement in requirements:
+        name, _, version = requirement.partition("==")
+        file = index / f"{name}-{version}-py3-none-any.whl"
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        text += (
+            f'\n[[packages]]\nname = "{name}"\nversion = "{version}"\n'
+            f'wheels = [{{ url = "{file.as_uri()}", hashes = {{ sha256 = "{digest}" }} }}]\n'
+        )
+    return text
+
+
+@pytest.mark.parametrize(
+    "after",
+    [("stock==1",), ("stock==1", "till==1"), ("till==2", "stock==1"), ("till==1", "stock==1")],
+    ids=["removed", "another-order", "changed", "comment"],
+)
+def test_a_changed_pylock_gives_what_a_fresh_build_gives(
+    build: Builder, index: Path, after: tuple[str, ...]
+) -> None:
+    """Also where all that is left is there already."""
+    build.lock(pylock(index, "till==1", "stock==1"), file="pylock.toml")
+    text = "# Another.\n" + pylock(index, *after)
+    made = build.lock(text, file="pylock.toml")
+    assert bytes_of(made) == bytes_of(build.lock(text, file="pylock.toml", cache="fresh"))
+
+
+def test_other_settings_of_uv_may_mean_another_package(build: Builder, index: Path) -> None:
+    """What an unhashed lock names may be found elsewhere now."""
+    build(*BEFORE)
+    other = index.parent / "other"
+    shutil.copytree(index, other)
+    wheel(other, "stock", "1", package("stock", 7))
+    build.env["UV_FIND_LINKS"] = str(other)
+    assert not is_linked(build(*BEFORE, "post==1"), "stock/data.txt")
+
+
+def test_a_package_may_have_a_dash_in_its_folder(build: Builder, index: Path) -> None:
+    """As wheels made by hand have it: its files are not those of the package before the dash."""
+    wheel(index, "stock-more", "1", {"stock_more.py": "x = 1\n"})
+    build("stock==1", "till==1", "stock-more==1")
+    made = build("stock==1", "till==1")
+    assert bytes_of(made) == bytes_of(build("stock==1", "till==1", cache="fresh"))
+
+
+def test_byte_code_in_the_folder_of_another_is_compiled_over(build: Builder, index: Path) -> None:
+    """As in a fresh build, whoever brought it."""
+    cached = "stock/inner/__pycache__/same.cpython-311.pyc"
+    wheel(index, "pycer", "1", {"pycer.py": "x = 1\n", cached: b"of the package"})
+    build("stock==1", "till==1", "pycer==1")
+    after = ("stock==1", "till==2", "pycer==1")
+    assert bytes_of(build(*after)) == bytes_of(build(*after, cache="fresh"))
 
 
 def test_another_index_is_another_package(build: Builder) -> None:

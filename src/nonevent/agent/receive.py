@@ -184,8 +184,7 @@ class Incoming:
         self._skip = tar.header_size(where)
         if entry.size:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            # Immutable: nobody, not the app either, writes into a layer.
-            self._descriptor = os.open(self._room_for(entry.path), flags, _mode(entry))
+            self._descriptor = os.open(self._room_for(entry.path), flags, 0o600)
             self._file, self._left, self._hash = entry, entry.size, hashlib.sha256()
 
     def _end_file(self, file: File) -> None:
@@ -194,6 +193,9 @@ class Incoming:
                 f"{self.ref.name}/{file.path} is not what its file list says",
                 context=(f"expected SHA-256 {file.digest}", f"found {self._hash.hexdigest()}"),
             )
+        # Immutable: nobody, not the app either, writes into a layer. Set, not asked for when it is
+        # made: a default ACL of the folder above would have its say then.
+        os.fchmod(self._descriptor, _mode(file))
         os.close(self._descriptor)
         self._descriptor, self._file = -1, None
         self._skip = -file.size % tar.BLOCK

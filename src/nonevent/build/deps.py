@@ -10,6 +10,7 @@ import hashlib
 import re
 import shutil
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nonevent.build.bytecode import compile_tree, compiled_by
@@ -17,11 +18,11 @@ from nonevent.build.earlier import Made, earlier_of
 from nonevent.build.elf import binaries_in, together
 from nonevent.build.installed import packages_in, settle
 from nonevent.build.layer import Known
-from nonevent.build.lock.parts import only, parts
+from nonevent.build.lock.parts import COMMON, only, parts
 from nonevent.build.platform import refuse_without_wheels, uv_options
 from nonevent.build.stored import Filled, Stored, stored
 from nonevent.build.unchanged import NOTHING, unchanged_since
-from nonevent.build.uv import uv, uv_version
+from nonevent.build.uv import settings_of, uv, uv_version
 from nonevent.errors import BuildFailed, LockInvalid
 from nonevent.model.parse import canonical
 
@@ -41,8 +42,8 @@ _USELESS = re.compile(r"activate.*|deactivate.*|pydoc\.bat|python(\d.*)?|pypy.*"
 _MARKERS = (".lock", ".gitignore", "CACHEDIR.TAG")
 
 
-def made_from(locked: Locked, target: Target, bundle: str) -> Made:
-    """What decides the layer's bytes, each package for itself."""
+def made_from(locked: Locked, target: Target, bundle: str, settings: str) -> Made:
+    """What decides the layer's bytes, each package for itself; see :func:`settings_of`."""
     terms = {
         "format": FORMAT,
         "file": locked.file,
@@ -54,6 +55,7 @@ def made_from(locked: Locked, target: Target, bundle: str) -> Made:
     }
     return Made(
         terms=hashlib.sha256(canonical(terms)).hexdigest(),
+        settings=settings,
         lock={
             name: hashlib.sha256(text.encode()).hexdigest() for name, text in parts(locked).items()
         },
@@ -83,10 +85,11 @@ def build_deps(
         BuildFailed, LockInvalid: with uv's own words.
     """
 
-    def fill(tree: Path) -> Filled:
+    def fill(tree: Path, *, alone: bool = False) -> Filled:
         if target.is_elsewhere:
             refuse_without_wheels(locked, target, work=tree.parent, config=config, env=env)
-        earlier = earlier_of(folder.parent.glob(f"{maker}-*/"), made)
+        others = () if alone else folder.parent.glob(f"{maker}-*/")
+        earlier = earlier_of(others, made)
         linked = install(locked, tree, target=target, config=config, env=env, like=like(earlier))
         normalise(tree, bundle=bundle)
         compile_tree(
@@ -106,9 +109,10 @@ def build_deps(
         return unchanged_since(earlier, made) if earlier else None
 
     maker = compiled_by(target.python)
-    made = made_from(locked, target, bundle)
+    made = made_from(locked, target, bundle, settings_of(config, env))
     folder = cache / "deps" / f"{maker}-{layer_key(locked, made)[:32]}"
-    return stored("deps", folder, fill, mark="pyvenv.cfg")
+    anew = partial(fill, alone=True)
+    return stored("deps", folder, fill, mark="pyvenv.cfg", anew=anew)
 
 
 def install(
@@ -123,12 +127,18 @@ def install(
     """Make the virtualenv with exactly what is locked; the same packages are linked."""
     linked = NOTHING
     if like:
-        rest = only(locked, parts(locked).keys() - like.names)
-        _sync(rest, tree, target=target, config=config, env=env)
-        linked = like.link(tree) or NOTHING
+        left = parts(locked).keys() - like.names
+        _make_virtualenv(tree, target=target, env=env)
+        try:
+            if left - {COMMON}:
+                _sync(only(locked, left), tree, target=target, config=config, env=env)
+            linked = like.link(tree) or NOTHING
+        except BuildFailed:
+            pass  # All together says what is wrong, if anything is.
         if linked is NOTHING:
             shutil.rmtree(tree)
     if linked is NOTHING:
+        _make_virtualenv(tree, target=target, env=env)
         _sync(locked, tree, target=target, config=config, env=env)
     there = uv_options(target.platform)[:2] if target.is_elsewhere else ()
     checked = uv("pip", "check", "--python", tree, *there, cwd=tree.parent, env=env)
@@ -141,10 +151,7 @@ def install(
     return linked
 
 
-def _sync(
-    locked: Locked, tree: Path, *, target: Target, config: Path, env: Mapping[str, str]
-) -> None:
-    """Make a virtualenv and install what is locked."""
+def _make_virtualenv(tree: Path, *, target: Target, env: Mapping[str, str]) -> None:
     made = uv(
         "venv",
         "--quiet",
@@ -158,6 +165,12 @@ def _sync(
     )
     if made.status != 0:
         raise BuildFailed("the virtualenv could not be made", context=made.quoted())
+
+
+def _sync(
+    locked: Locked, tree: Path, *, target: Target, config: Path, env: Mapping[str, str]
+) -> None:
+    """Install what is locked into an empty virtualenv."""
     file = tree.parent / locked.file
     file.write_text(locked.text, encoding="utf-8")
     options = ("--require-hashes",) if locked.hashed else ()

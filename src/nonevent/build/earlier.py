@@ -34,13 +34,15 @@ class Made:
 
     terms: str
     """What decides the bytes of a package apart from what the lock says of it."""
+    settings: str
+    """What else decides which files uv takes: see :func:`nonevent.build.uv.settings_of`."""
     lock: Mapping[str, str]
     """By package, the digest of what the lock says of it: see :mod:`nonevent.build.lock.parts`."""
 
     def near(self, other: Made) -> tuple[bool, int]:
         """How alike two are: whether packages of one can be in the other, and how many are."""
-        mixes = self.terms == other.terms and self.lock.get(COMMON) == other.lock.get(COMMON)
-        return mixes, len(self.lock.items() & other.lock.items())
+        own, others = ((each.terms, each.settings, each.lock.get(COMMON)) for each in (self, other))
+        return own == others, len(self.lock.items() & other.lock.items())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +94,9 @@ def earlier_of(folders: Iterable[Path], made: Made) -> Earlier | None:
 def _made(folder: Path) -> Made:
     try:
         notes = json.loads((folder / "about.json").read_bytes())["notes"]
-        return Made(terms=notes["terms"], lock=dict(notes["lock"]))
+        return Made(terms=notes["terms"], settings=notes["settings"], lock=dict(notes["lock"]))
     except (OSError, LookupError, ValueError, TypeError):
-        return Made(terms="", lock={})
+        return Made(terms="", settings="", lock={})
 
 
 def _earlier(folder: Path) -> Earlier | None:

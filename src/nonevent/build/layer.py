@@ -60,6 +60,10 @@ class Known:
 NOTHING = Known()
 
 
+class Changed(Exception):
+    """A file that was known is another: nobody may write to it, so it was damaged."""
+
+
 def pack(
     name: str, tree: Path, folder: Path, known: Known = NOTHING
 ) -> tuple[Layer, tuple[Frame, ...]]:
@@ -70,6 +74,7 @@ def pack(
     Raises:
         BuildFailed: for what a layer cannot hold: devices, sockets, links that lead outside,
             names that are not UTF-8. All of them are named.
+        Changed: what is known does not hold.
     """
     found = dict(sorted(entries(tree), key=itemgetter(0)))
     _refuse(name, {path: entry for path, entry in found.items() if path not in known.entries})
@@ -85,6 +90,8 @@ def pack(
                 frames.append(frame)
                 continue
         made, frame = _pack(name, group, folder)
+        if any(known.entries.get(entry.path, entry) != entry for entry in made):
+            raise Changed
         packed += made
         frames.append(frame)
     if not frames:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nonevent.build.artifact import Packed
 from nonevent.build.cache import kept
 from nonevent.build.elf import Needs, needs_from
-from nonevent.build.layer import NOTHING, Frame, Known, are_right, pack
+from nonevent.build.layer import NOTHING, Changed, Frame, Known, are_right, pack
 from nonevent.build.zstd import VERSION
 from nonevent.model.manifest import LayerRef
 from nonevent.model.parse import canonical
@@ -46,16 +47,32 @@ class Stored:
     reused: bool
 
 
-def stored(name: str, folder: Path, fill: Callable[[Path], Filled], *, mark: str) -> Stored:
+def stored(
+    name: str,
+    folder: Path,
+    fill: Callable[[Path], Filled],
+    *,
+    mark: str,
+    anew: Callable[[Path], Filled] | None = None,
+) -> Stored:
     """The layer that is kept in a folder of the cache, or else made.
 
-    ``fill`` makes the tree and says what it needs and holds; ``mark`` is a path without which
-    the tree is not whole.
+    ``fill`` makes the tree and says what it needs and holds, and ``anew`` does so where what it
+    took from an earlier layer was damaged; ``mark`` is a path without which the tree is not whole.
     """
 
     def make(work: Path) -> None:
-        filled = fill(work / "tree")
-        layer, frames = pack(name, work / "tree", work / "frames", filled.known)
+        tree, frames_folder = work / "tree", work / "frames"
+        filled = fill(tree)
+        try:
+            layer, frames = pack(name, tree, frames_folder, filled.known)
+        except Changed:
+            if anew is None:
+                raise
+            shutil.rmtree(tree)
+            shutil.rmtree(frames_folder)
+            filled = anew(tree)
+            layer, frames = pack(name, tree, frames_folder, filled.known)
         about = {
             "ref": asdict(layer.ref),
             "needs": asdict(filled.needs),

@@ -13,6 +13,7 @@ import errno
 import io
 import os
 import posixpath
+import re
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 _OF_NO_PACKAGE = ("lib64", "pyvenv.cfg")
 _CACHED = "/__pycache__"
+# Whatever lies deeper was copied into a package, and is its own.
+_RECORD = re.compile(r"(lib/python3[^/]*/site-packages)/([^/]+)-[^/-]+\.dist-info/RECORD")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +126,7 @@ class _Owners:
 
 def _owners(earlier: Earlier) -> _Owners | None:
     """Whose each file is, as the packages' own lists say; None where there is one of nobody."""
-    found = _Owners(set(), set(), {}, {})
+    found, brought = _Owners(set(), set(), {}, {}), set[str]()
     try:
         for name, path in _records(earlier):
             found.packages.add(name)
@@ -132,6 +135,7 @@ def _owners(earlier: Earlier) -> _Owners | None:
                 found.unclear |= {other, name}
             elif _CACHED in path:
                 found.unclear.add(name)
+                brought.add(path.rpartition(_CACHED)[0])
     except (OSError, ValueError, LookupError, csv.Error):
         return None
     for path in earlier.entries:
@@ -143,17 +147,22 @@ def _owners(earlier: Earlier) -> _Owners | None:
             return None
         found.code.setdefault(folder.removesuffix(_CACHED), []).append(path)
     found.files = {path: name for path, name in found.files.items() if path in earlier.entries}
+    # What a package brings may lie in another's folder, and is compiled over.
+    found.code = {folder: code for folder, code in found.code.items() if folder not in brought}
     return found
 
 
 def _records(earlier: Earlier) -> Iterator[tuple[str, str]]:
     """Each file that a package says it has, after the package's normal name."""
+    names = set[str]()
     for path, entry in earlier.entries.items():
-        if not path.endswith(".dist-info/RECORD") or not isinstance(entry, File):
+        match = _RECORD.fullmatch(path)
+        if not match or not isinstance(entry, File):
             continue
-        info, _, _ = path.rpartition("/")
-        site, _, folder = info.rpartition("/")
-        name = canonicalize_name(folder.partition("-")[0])
+        site, name = match[1], canonicalize_name(match[2])
+        if name in names:
+            raise ValueError(name)
+        names.add(name)
         record = read(f"{earlier.tree}/{path}", entry.digest).decode()
         for row in csv.reader(io.StringIO(record, newline="")):
             where = f"{site}/{row[0]}"
