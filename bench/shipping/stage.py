@@ -263,6 +263,8 @@ class Stage:
         """
         if not connected:
             self.disconnect()
+        # All hosts share a disk: whoever syncs would wait for what another peer has written.
+        os.sync()
         before = self._traffic(name)
         with self._watching(name, wanted) as watch:
             assert watch.stdout
