@@ -79,6 +79,19 @@ def made(trees: dict[str, Path], tmp_path: Path) -> Path:
     return artifact.write(tmp_path / "out", manifest_of(*refs), tuple(packed))
 
 
+def test_what_is_damaged_between_packing_and_writing_goes_nowhere(
+    trees: dict[str, Path], tmp_path: Path
+) -> None:
+    """Commands of the project run in between, and nothing of the artifact is left."""
+    layer, frames = pack("app", trees["app"], tmp_path / "app.frames")
+    content = frames[0].file.read_bytes()
+    frames[0].file.write_bytes(content[:-1] + bytes((content[-1] ^ 1,)))
+    packed = Packed(name="app", encoded=layer.encoded(), frames=frames)
+    with pytest.raises(BuildFailed, match="was damaged during the build"):
+        artifact.write(tmp_path / "out", manifest_of(layer.ref), (packed,))
+    assert not list((tmp_path / "out").iterdir())
+
+
 def unpacked(file: Path) -> bytes:
     """The tar inside an artifact."""
     with file.open("rb") as source, decompressing(source) as stream:

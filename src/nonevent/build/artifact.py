@@ -8,7 +8,6 @@ own frame: what is the same as in an earlier layer is copied, not packed anew.
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 from nonevent.build.cache import publish
 from nonevent.build.stream import Stream
 from nonevent.build.zstd import EMPTY, compressing, decompressing, parts_of
-from nonevent.errors import ArtifactInvalid, FormatInvalid
+from nonevent.errors import ArtifactInvalid, BuildFailed, FormatInvalid
 from nonevent.model import tar
 from nonevent.model.manifest import (
     LARGEST_LIST,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterator
     from io import BufferedReader
     from pathlib import Path
+    from typing import IO
 
     from nonevent.build.layer import Frame
     from nonevent.build.zstd import Zstd
@@ -57,6 +57,9 @@ def write(folder: Path, manifest: Manifest, layers: tuple[Packed, ...]) -> Path:
     """Write an artifact into a folder, whole or not at all; its path.
 
     ``layers`` are those of the manifest, in its order.
+
+    Raises:
+        BuildFailed: what was packed is damaged by now.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / manifest.filename
@@ -70,8 +73,7 @@ def write(folder: Path, manifest: Manifest, layers: tuple[Packed, ...]) -> Path:
             out.write(EMPTY)
             for layer in layers:
                 for frame in layer.frames:
-                    with frame.file.open("rb") as packed:
-                        shutil.copyfileobj(packed, out, _CHUNK)
+                    _copy(frame, out)
                 out.write(EMPTY)
             with compressing(out) as end:
                 end.write(tar.END)
@@ -86,6 +88,18 @@ def write(folder: Path, manifest: Manifest, layers: tuple[Packed, ...]) -> Path:
 
 def _write_member(out: Zstd, path: str, content: bytes) -> None:
     out.write(tar.header(path, size=len(content)) + content + tar.padding(len(content)))
+
+
+def _copy(frame: Frame, out: IO[bytes]) -> None:
+    seen = hashlib.sha256()
+    with frame.file.open("rb") as packed:
+        while data := packed.read(_CHUNK):
+            seen.update(data)
+            out.write(data)
+    if seen.hexdigest() != frame.digest:
+        raise BuildFailed(
+            f"{frame.file} was damaged during the build", hint="build again: it is packed anew"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
