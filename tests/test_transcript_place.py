@@ -43,8 +43,9 @@ def test_the_project_is_found_from_within(sandbox: Sandbox) -> None:
     """A command works in a folder below the project's, and from elsewhere with ``-C``."""
     sandbox.deployed("one")
     (sandbox.path / "static" / "css").mkdir(parents=True)
-    below = sandbox.type("status", "local", "-C", "static/css").must(0)
-    assert "(serves)" in below.stdout
+    # Supervisor calls starting what has not run for a second.
+    below = ("status", "local", "-C", "static/css")
+    until(lambda: "running (serves)" in sandbox.type(*below).must(0).stdout)
 
 
 def test_a_service_that_is_killed_is_started_again(sandbox: Sandbox) -> None:
