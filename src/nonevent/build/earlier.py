@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nonevent.build.elf import needs_from
 from nonevent.build.lock.parts import COMMON
@@ -93,10 +93,13 @@ def earlier_of(folders: Iterable[Path], made: Made) -> Earlier | None:
 
 def _made(folder: Path) -> Made:
     try:
-        notes = json.loads((folder / "about.json").read_bytes())["notes"]
-        return Made(terms=notes["terms"], settings=notes["settings"], lock=dict(notes["lock"]))
+        return _made_as(json.loads((folder / "about.json").read_bytes())["notes"])
     except (OSError, LookupError, ValueError, TypeError):
         return Made(terms="", settings="", lock={})
+
+
+def _made_as(notes: Mapping[str, Any]) -> Made:
+    return Made(terms=notes["terms"], settings=notes["settings"], lock=dict(notes["lock"]))
 
 
 def _earlier(folder: Path) -> Earlier | None:
@@ -104,6 +107,7 @@ def _earlier(folder: Path) -> Earlier | None:
     try:
         since = about_file.stat().st_mtime_ns
         about = json.loads(about_file.read_bytes())
+        made = _made_as(about["notes"])
         listed = read_layer(read(f"{folder}/layer.json", about["ref"]["digest"]))
         frames = frames_in(folder, about) if about["zstd"] == VERSION else ()
         binaries = {path: needs_from(raw) for path, raw in about["notes"]["binaries"].items()}
@@ -117,7 +121,7 @@ def _earlier(folder: Path) -> Earlier | None:
     return Earlier(
         tree=folder / "tree",
         since=since,
-        made=_made(folder),
+        made=made,
         entries={entry.path: entry for entry in listed.entries},
         folders=folders,
         frames={frame.listed: frame for frame in frames},
