@@ -13,6 +13,7 @@ STDLIB = frozenset(sys.stdlib_module_names)
 
 _BUILD_TIME = {"build", "transport", "detect", "config", "packaging"}
 MAY_IMPORT: dict[str, set[str]] = {
+    "dataclass": set(),
     "errors": set(),
     "model": {"errors"},
     "agent": {"model", "errors"},
@@ -29,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """What each part of the package may import of the others."""
 FOREIGN: dict[str, set[str]] = {
+    "dataclass": set(),
     "errors": set(),
     "model": set(),
     "agent": set(),
@@ -63,7 +65,8 @@ def part_of(name: str) -> str:
 def offences(part: str, names: frozenset[str]) -> set[str]:
     """The imports that a module of a part must not have."""
     own = {name for name in names if name.split(".")[0] == "nonevent"}
-    wrong = {name for name in own if part_of(name) not in {"", part, *MAY_IMPORT[part]}}
+    may = {"", "dataclass", part, *MAY_IMPORT[part]}
+    wrong = {name for name in own if part_of(name) not in may}
     if part in FOREIGN:
         free = STDLIB | FOREIGN[part]
         wrong |= {name for name in names - own if name.split(".")[0] not in free}

@@ -40,8 +40,9 @@ The number is the exit code. The code in the middle is stable: scripts may rely 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
+
+from nonevent.dataclass import dataclass
 
 
 class NoneventError(Exception):

@@ -9,12 +9,12 @@ import signal
 import subprocess
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nonevent.agent import kernel, launch, ledger, logs
 from nonevent.agent.logs import EVIDENCE
 from nonevent.agent.tools import agent_command
+from nonevent.dataclass import dataclass
 from nonevent.errors import CommandFailed
 
 if TYPE_CHECKING:

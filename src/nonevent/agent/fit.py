@@ -6,10 +6,10 @@ A pure function of what the manifest says and what was seen of the host, see
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nonevent.agent.interpreter import chosen
+from nonevent.dataclass import dataclass
 from nonevent.errors import DiskFull, HostUnfit
 from nonevent.model.manifest import CPUS, PLATFORMS
 

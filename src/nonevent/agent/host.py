@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nonevent.dataclass import dataclass, field
 from nonevent.errors import Interrupted
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ import json
 import os
 import pwd
 import re
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from nonevent.agent import kernel
+from nonevent.dataclass import dataclass, fields
 from nonevent.model.parse import Table, parse
 
 if TYPE_CHECKING:
@@ -230,7 +230,9 @@ def release_of(image: Image, root: str) -> int:
 
 def encoded(images: tuple[Image, ...]) -> str:
     """The images as JSON, for the agent of another user."""
-    return json.dumps({"images": [asdict(each) for each in images]})
+    names = tuple(field.name for field in fields(Image))
+    rows = [{name: getattr(each, name) for name in names} for each in images]
+    return json.dumps({"images": rows})
 
 
 def decoded(text: str) -> tuple[Image, ...]:

@@ -7,10 +7,10 @@ machine lost power. The ledger says what is to be true then; the journal says ho
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nonevent.agent import durable, ledger
+from nonevent.dataclass import dataclass, field
 from nonevent.model.parse import parse_json
 from nonevent.model.plan import RunCommand, Step, Switch, read_step, step_as_dict
 from nonevent.model.site import Site, read_site

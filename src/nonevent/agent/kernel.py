@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from nonevent.dataclass import dataclass
 
 PROC = Path("/proc")
 TICKS = os.sysconf("SC_CLK_TCK")

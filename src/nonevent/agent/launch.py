@@ -14,11 +14,11 @@ import shlex
 import signal
 import socket
 import subprocess
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
 
 from nonevent.agent import release, variables
 from nonevent.agent.tools import agent_command
+from nonevent.dataclass import dataclass, replace
 from nonevent.errors import ReleaseUnknown, UsageError
 
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nonevent.agent import durable
+from nonevent.dataclass import replace
 from nonevent.model.ledger import History, Line, fold, read_line
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import json
 import os
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING
 
 from nonevent.agent import durable
+from nonevent.dataclass import dataclass, replace
 from nonevent.errors import Busy, FormatInvalid
 from nonevent.model.parse import parse_json
 

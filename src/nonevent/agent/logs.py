@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import dataclass, field
 from io import FileIO
 from typing import TYPE_CHECKING
 
+from nonevent.dataclass import dataclass
 from nonevent.errors import UsageError
 from nonevent.model.instance import read_instance_id
 
@@ -59,7 +59,7 @@ class _Tail:
     path: Path
     place: int = 0
     inode: int = 0
-    rest: bytes = field(default=b"")
+    rest: bytes = b""
 
     def new_lines(self) -> Iterator[str]:
         """What was written since the last look."""

@@ -8,12 +8,12 @@ import platform
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nonevent.agent import interpreter
 from nonevent.agent.fit import LEVELS
+from nonevent.dataclass import dataclass
 
 if TYPE_CHECKING:
     from nonevent.model.layout import Layout

@@ -6,11 +6,11 @@ a failure are one function, :func:`converge`, with different releases to converg
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from nonevent.agent import reload
 from nonevent.agent.modules import candidates
+from nonevent.dataclass import dataclass
 from nonevent.errors import HostUnfit, ReleaseUnknown, UsageError, WantStale
 from nonevent.model.instance import InstanceId, RunState
 from nonevent.model.ledger import State

@@ -5,8 +5,9 @@ from __future__ import annotations
 import http.client
 import socket
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from nonevent.dataclass import dataclass
 
 if TYPE_CHECKING:
     from pathlib import Path

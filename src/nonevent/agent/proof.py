@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nonevent.agent import kernel
+from nonevent.dataclass import dataclass
 
 if TYPE_CHECKING:
     from nonevent.agent.release import Staged

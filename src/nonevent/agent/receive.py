@@ -14,11 +14,11 @@ import json
 import os
 import stat
 import zlib
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from nonevent.agent import durable, layers
 from nonevent.agent.fit import ROOM
+from nonevent.dataclass import dataclass, field, replace
 from nonevent.errors import ArtifactInvalid, ProtocolBroken
 from nonevent.model import pieces, tar
 from nonevent.model.manifest import LARGEST_LIST, File, Layer, LayerRef, Link, read_layer

@@ -7,10 +7,10 @@ import errno
 import json
 import os
 import shutil
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nonevent.agent import durable, interpreter, layers, ledger
+from nonevent.dataclass import dataclass
 from nonevent.model.manifest import Manifest, manifest_from
 from nonevent.model.parse import parse_json
 

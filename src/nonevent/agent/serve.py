@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nonevent.agent import apply as applying
@@ -33,6 +32,7 @@ from nonevent.agent import (
     variables,
 )
 from nonevent.agent.host import TICK, Host
+from nonevent.dataclass import dataclass, field
 from nonevent.errors import Interrupted, ProtocolBroken, UsageError
 from nonevent.model.manifest import LAYERS, LayerRef, manifest_from
 from nonevent.model.parse import Table, parse

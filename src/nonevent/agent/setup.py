@@ -15,11 +15,11 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
 from nonevent.agent import durable, keys, tools
+from nonevent.dataclass import dataclass, field
 from nonevent.errors import HostUnfit
 from nonevent.model.layout import RECORDS
 from nonevent.model.parse import parse_json

@@ -6,7 +6,6 @@ import contextlib
 import shutil
 import socket
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from nonevent.agent import facts, layers, ledger, lock, release, running, site, switch
@@ -15,6 +14,7 @@ from nonevent.agent.layers import remove_tree
 from nonevent.agent.modules import import_modules
 from nonevent.agent.process.base import Program
 from nonevent.agent.tools import agent_command
+from nonevent.dataclass import replace
 from nonevent.errors import BootFailed, PortTaken
 from nonevent.model.ledger import Event, Line
 from nonevent.model.plan import (

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import h11
 
+from nonevent.dataclass import dataclass
 from nonevent.embedded.headers import for_app, for_client
 from nonevent.embedded.stream import Stream, tunnel
 

@@ -13,7 +13,6 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from nonevent.agent import facts, journal, kernel, ledger, lock, running, switch
 from nonevent.agent.apply import apply, recover
 from nonevent.agent.host import Host
 from nonevent.agent.process.kinds import KINDS
+from nonevent.dataclass import dataclass, field, replace
 from nonevent.embedded.timers import Timers
 from nonevent.errors import Busy, NoneventError
 from nonevent.model.layout import Layout

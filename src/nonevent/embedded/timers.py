@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import time
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from logging import Formatter, LogRecord
 from logging.handlers import RotatingFileHandler
@@ -21,6 +20,7 @@ from nonevent.agent import kernel, ledger, release, running
 from nonevent.agent.host import signal_number
 from nonevent.agent.process.supervisor import LOG_BYTES, LOGS_KEPT
 from nonevent.agent.tools import agent_command
+from nonevent.dataclass import dataclass, field
 from nonevent.model.parse import duration
 from nonevent.model.service import Kind
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nonevent.dataclass import dataclass, field
 from nonevent.model.ledger import History
 
 if TYPE_CHECKING:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
+
+from nonevent.dataclass import dataclass
 
 _NAME = re.compile(r"(?P<service>[a-z][a-z0-9-]*)-(?P<release>\d+)(?:\.(?P<turn>\d+))?")
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class InstanceId:
     """One start of a service by a release.
 
@@ -20,6 +21,10 @@ class InstanceId:
     service: str
     release: int
     turn: int = 1
+
+    def __lt__(self, other: InstanceId) -> bool:
+        """Instances are sorted by service, release and turn."""
+        return (self.service, self.release, self.turn) < (other.service, other.release, other.turn)
 
     def __str__(self) -> str:
         """``web-42``, or ``web-42.2`` for the second turn: the name in files and output."""

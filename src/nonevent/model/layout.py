@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+from nonevent.dataclass import dataclass
 
 SUN_PATH = 107
 """Bytes that the name of a Unix socket may have on Linux, unix(7)."""

@@ -8,10 +8,10 @@ before or after, the host converges to what the ledger says.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from nonevent.dataclass import dataclass, fields, replace
 from nonevent.model.parse import parse_json
 
 if TYPE_CHECKING:
@@ -66,10 +66,10 @@ class Line:
     def encoded(self) -> str:
         """The line as it stands in the file, without the line break; empty values are left out."""
         raw: dict[str, object] = {"format": FORMAT}
-        for name in self.__dataclass_fields__:
-            value = getattr(self, name)
+        for each in fields(self):
+            value = getattr(self, each.name)
             if value not in ("", 0, 0.0):
-                raw[name] = value
+                raw[each.name] = value
         return json.dumps(raw, ensure_ascii=False)
 
 
@@ -159,7 +159,7 @@ class History:
     """Whether the current release is meant to run, or was stopped by a person."""
     standby: Standby | None = None
     """What stands by, or stood by until its time was over."""
-    lines: int = field(default=0)
+    lines: int = 0
 
     def release(self, number: int) -> Release | None:
         """The release of that number, or None."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from nonevent.dataclass import dataclass, replace
 from nonevent.model.parse import canonical, parse_json
 from nonevent.model.service import NAME, NAME_IN_WORDS, VARIABLE, Kind, Service, read_service
 

@@ -6,10 +6,10 @@ A step names an end state, so it can be repeated after a crash. The one that can
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar, assert_never
 
+from nonevent.dataclass import dataclass, fields
 from nonevent.model.instance import InstanceId, read_instance_id
 
 if TYPE_CHECKING:

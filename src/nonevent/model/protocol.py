@@ -13,9 +13,9 @@ import json
 import struct
 import threading
 import zlib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nonevent.dataclass import dataclass, field
 from nonevent.errors import ProtocolBroken
 
 if TYPE_CHECKING:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from nonevent.dataclass import dataclass, fields
 
 if TYPE_CHECKING:
     from nonevent.model.parse import Table
@@ -97,9 +98,7 @@ class Service:
         }
         if self.kind is Kind.WEB:
             raw["drain_limit"] = self.drain_limit
-            raw["health"] = {
-                name: getattr(self.health, name) for name in Health.__dataclass_fields__
-            }
+            raw["health"] = {each.name: getattr(self.health, each.name) for each in fields(Health)}
         if self.kind is Kind.TIMER:
             raw["schedule"] = self.schedule
         if self.systemd:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from nonevent.dataclass import dataclass, fields
 from nonevent.model.parse import parse
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
+from nonevent.dataclass import dataclass
 from nonevent.model.manifest import Manifest, manifest_from
 from nonevent.model.parse import parse
 from nonevent.model.service import CONFIRM_WITHIN, NAME, NAME_IN_WORDS

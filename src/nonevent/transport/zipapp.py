@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-OWN = ("__init__.py", "errors.py", "model", "agent", "embedded")
+OWN = ("__init__.py", "dataclass.py", "errors.py", "model", "agent", "embedded")
 BROUGHT = ("supervisor", "h11", "cronsim")
 _LEFT_OUT = {"__pycache__", "tests", "skel"}
 _MAIN = b"""import sys

@@ -7,12 +7,12 @@ from /proc, as the user whom the site's processes run as.
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nonevent.agent import images
 from nonevent.agent import logs as files
 from nonevent.agent.tools import agent_command
+from nonevent.dataclass import dataclass
 from nonevent.errors import HostUnfit, UsageError
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import subprocess
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from nonevent.agent.process.base import Observed, Program
 from nonevent.agent.proof import Sight
 from nonevent.agent.tools import AGENT, folder
 from nonevent.agent.units import KEEPER, TOLD, unit
+from nonevent.dataclass import dataclass
 from nonevent.errors import BootFailed, HostUnfit
 from nonevent.model.instance import RunState, read_instance_id
 from nonevent.model.layout import RECORDS
