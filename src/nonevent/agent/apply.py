@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import time
-import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -117,7 +116,9 @@ def named(layout: Layout, error: Exception) -> NoneventError:
         case OSError():
             return NoneventError(f"the host refused: {error}")
         case _:
-            lines = "".join(traceback.format_exception(error)).splitlines()
+            from traceback import format_exception
+
+            lines = "".join(format_exception(error)).splitlines()
             return NoneventError(
                 f"the agent has a bug: {type(error).__name__}: {error}",
                 context=tuple(f"| {line}" for line in lines[-EVIDENCE:]),

@@ -13,7 +13,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import zlib
 from contextlib import contextmanager
@@ -108,8 +107,10 @@ def _by_program(write: Callable[[bytes], None]) -> Iterator[Callable[[bytes], No
     program = shutil.which("zstd")
     if program is None:
         raise ArtifactInvalid("the client sent zstd, which this host cannot unpack")
+    from tempfile import TemporaryFile
+
     failures: list[BaseException] = []
-    with tempfile.TemporaryFile() as said:
+    with TemporaryFile() as said:
         argv = (program, "-dcq", f"--memory={MEMORY}MB")
         child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said)
         _widen(child)

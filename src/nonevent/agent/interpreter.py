@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,6 +89,9 @@ def _version(path: str) -> str:
     """The full version of an interpreter, or nothing where it does not run or is not CPython."""
     if path == own_python() and sys.implementation.name == "cpython":
         return ".".join(map(str, sys.version_info[:3]))
+    # A service starts through here, and is not asked this.
+    import subprocess
+
     try:
         answer = subprocess.run(
             (path, "-I", "-S", "-c", _ASK),

@@ -12,8 +12,6 @@ import pwd
 import re
 import shlex
 import signal
-import socket
-import subprocess
 from typing import TYPE_CHECKING, NoReturn
 
 from nonevent.agent import release, variables
@@ -154,6 +152,8 @@ def resolved(folder: Path, argv: tuple[str, ...]) -> tuple[str, ...]:
 
 def free_port() -> int:
     """A port of this machine on which nobody listens."""
+    import socket
+
     with socket.socket() as attempt:
         attempt.bind(("127.0.0.1", 0))
         return int(attempt.getsockname()[1])
@@ -164,6 +164,8 @@ def _relay_beside(layout: Layout, launch: Launch) -> None:
 
     It ends with the process that this one becomes, by KillMode=, and ends it where it fails.
     """
+    import subprocess
+
     argv = (*agent_command(), "relay", "--listen", str(layout.socket(launch.name)),
             "--to", f"127.0.0.1:{launch.port}")  # fmt: skip
     main = os.getpid()

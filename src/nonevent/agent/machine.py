@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -83,10 +82,11 @@ def look(layout: Layout, manifest: Manifest, *, clock: float) -> Machine:
 
 def own_platform() -> str:
     """Operating system and machine, as a manifest names them."""
-    machine = platform.machine()
+    kernel = os.uname()
+    machine = kernel.machine
     if sys.maxsize < 2**32:
         machine = _NARROW.get(machine, machine)
-    return f"{platform.system().lower()}-{machine}"
+    return f"{kernel.sysname.lower()}-{machine}"
 
 
 def level(flags: frozenset[str]) -> str:

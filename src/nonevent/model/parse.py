@@ -7,7 +7,6 @@ a :class:`~nonevent.errors.Problem` and returns a stand-in, so that one pass fin
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from typing import TYPE_CHECKING, TypeVar
@@ -202,7 +201,10 @@ class Table:
 
 def did_you_mean(word: str, known: tuple[str, ...]) -> str:
     """A suggestion for a near miss, or nothing."""
-    near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    # Only for mistakes: every start of the agent would pay for it.
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, sorted(known), n=1, cutoff=0.6)
     return f"did you mean `{near[0]}`?" if near else ""
 
 
