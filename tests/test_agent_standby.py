@@ -133,31 +133,19 @@ class Upkeep:
         return proof.sights(pid)
 
 
-@dataclass(slots=True)
-class Patient(Host):
-    """A host that remembers how long it was to wait."""
-
-    waits: list[float] = field(default_factory=list)
-
-    def pause(self, seconds: float = 0.0) -> None:
-        """Wait not at all."""
-        self.waits.append(seconds)
-
-
 def test_what_is_long_up_is_asked_without_waiting(host: TinyHost) -> None:
     """Between two good answers there is time only after a boot; both are asked for all the same."""
     seldom = replace(WEB, health=replace(WEB.health, interval=1.0))
     host.deploy(parcel("d", services=(seldom,)))
     pid = webs(host)["web-2"]
-    young, old = (
-        Patient(layout=host.layout, manager=cast("ProcessManager", Upkeep(pid, seconds)))
-        for seconds in (1.0, 7200.0)
-    )
-    for each in (young, old):
-        assert probe_until_healthy(each, InstanceId("web", 2)) == "2 good answers"
+    waits: dict[float, list[float]] = {1.0: [], 7200.0: []}
+    for seconds, waited in waits.items():
+        upkeep = cast("ProcessManager", Upkeep(pid, seconds))
+        patient = Host(layout=host.layout, manager=upkeep, sleep=waited.append)
+        assert probe_until_healthy(patient, InstanceId("web", 2)) == "2 good answers"
     # What the proof takes counts.
-    assert 0 < young.waits[0] < 1.0
-    assert (len(young.waits), old.waits) == (1, [0.0])
+    assert 0 < waits[1.0][0] < 1.0
+    assert (len(waits[1.0]), waits[7200.0]) == (1, [0.0])
 
 
 def test_the_keeper_ends_a_standby_whose_time_is_over(host: TinyHost) -> None:

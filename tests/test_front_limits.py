@@ -162,7 +162,7 @@ def test_front_and_relay_need_little(tmp_path: Path) -> None:
 
     package = os.path.dirname(nonevent.__file__)  # noqa: PTH120
     (tmp_path / "nonevent").mkdir()
-    for name in ("__init__.py", "errors.py", "model", "embedded"):
+    for name in ("__init__.py", "dataclass.py", "errors.py", "model", "embedded"):
         (tmp_path / "nonevent" / name).symlink_to(os.path.join(package, name))  # noqa: PTH118
     (tmp_path / "h11").symlink_to(os.path.dirname(h11.__file__))  # noqa: PTH120
     for module in ("front", "relay"):

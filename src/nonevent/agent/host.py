@@ -54,6 +54,7 @@ class Host:
     confirmed: bool = False
     going_back: bool = False
     started: float = field(default_factory=time.monotonic)
+    sleep: Callable[[float], None] = time.sleep
 
     def check(self) -> None:
         """Stop here where the operator wants out, or is gone.
@@ -67,7 +68,7 @@ class Host:
     def pause(self, seconds: float = TICK) -> None:
         """Wait a little, and notice an operator who wants out."""
         self.check()
-        time.sleep(seconds)
+        self.sleep(seconds)
 
     def note(self, text: str) -> None:
         """Tell the operator something that is no step."""
