@@ -148,7 +148,9 @@ def test_a_damaged_artifact_leaves_nothing_on_the_host(host: TinyHost, tmp_path:
     """A byte that changed on this side is found on the host, which keeps nothing and goes on."""
     opened = made(tmp_path / "first")
     good = opened.path.read_bytes()
-    opened.path.write_bytes(good[: len(good) // 3] + b"!" + good[len(good) // 3 + 1 :])
+    damaged = bytearray(good)
+    damaged[len(good) // 3] ^= 1
+    opened.path.write_bytes(damaged)
     with agent(host) as connection:
         with pytest.raises(ArtifactInvalid, match=f"{opened.path.name}.* app/lib/big.bin"):
             ship(connection, opened, "app", ignore)
