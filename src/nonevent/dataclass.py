@@ -1,6 +1,6 @@
 """Dataclasses for what runs on hosts: the standard library's, but made when they are used.
 
-Every command starts the agent anew, and every service is started through it. Of the 85 ms that a
+Every command starts the agent anew, and every service is started through it. Of the 75 ms that a
 start took, 30 went into dataclasses: for each class the standard library generates and compiles
 six methods, with the help of ``inspect``. Here ``__init__`` is compiled for the first instance, and
 the other methods are the same for all classes.

@@ -10,7 +10,6 @@ import hashlib
 import importlib.util
 import io
 import os
-import zipfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,6 +68,9 @@ def digest() -> str:
 
 def encoded() -> bytes:
     """The zipapp's bytes."""
+    # Only a host that has not got it yet is sent it.
+    import zipfile
+
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in _files():
