@@ -1,4 +1,7 @@
-"""What the binaries in a tree need of a host: a glibc, shared libraries, a processor."""
+"""What the binaries in a tree need of a host: a glibc, shared libraries, a processor.
+
+The library that reads them is imported with the first one: most builds have none to read.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,16 @@ from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elftools.common.exceptions import ELFError
-from elftools.elf.dynamic import DynamicSection
-from elftools.elf.elffile import ELFFile
-from elftools.elf.gnuversions import GNUVerNeedSection
-from elftools.elf.sections import NoteSection
-
 from nonevent.build.layer import entries
 from nonevent.errors import BuildFailed
 from nonevent.model.manifest import CPUS
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping
+
+    from elftools.elf.elffile import ELFFile
+    from elftools.elf.gnuversions import GNUVerNeedSection
+    from elftools.elf.sections import NoteSection
 
 GLIBC = re.compile(r"GLIBC_(\d+(?:\.\d+)+)")
 _OF_GLIBC = re.compile(
@@ -104,6 +105,8 @@ def repoint(file: Path, target: str) -> None:
     """
     if not is_elf(file):
         return
+    from elftools.elf.elffile import ELFFile
+
     with file.open("r+b") as content:
         for place, old in tuple(_search_paths(ELFFile(content))):
             if len(target) > len(old):
@@ -114,6 +117,8 @@ def repoint(file: Path, target: str) -> None:
 
 def _search_paths(elf: ELFFile) -> Iterator[tuple[int, str]]:
     """Where in a file the absolute folders stand in which it looks for libraries."""
+    from elftools.elf.dynamic import DynamicSection
+
     names = elf.get_section_by_name(".dynstr")
     for section in elf.iter_sections():
         for tag in section.iter_tags() if isinstance(section, DynamicSection) else ():
@@ -130,6 +135,12 @@ def is_elf(file: os.PathLike[str]) -> bool:
 
 def _read(file: Path) -> Needs:
     """What one file names; what stands before the damage where it is damaged."""
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.dynamic import DynamicSection
+    from elftools.elf.elffile import ELFFile
+    from elftools.elf.gnuversions import GNUVerNeedSection
+    from elftools.elf.sections import NoteSection
+
     needs = Needs()
     # The dynamic linker takes one of these folders only where the processor can, see ld.so(8).
     chosen = "glibc-hwcaps" in file.parts
