@@ -15,14 +15,14 @@ import pytest
 from repository import environ
 
 from nonevent.build.bytecode import compile_tree, compiled_by
-from nonevent.build.deps import build_deps
+from nonevent.build.deps import making_deps
 from nonevent.build.earlier import Earlier, Made, earlier_of
 from nonevent.build.elf import Needs
 from nonevent.build.lock.base import Locked
 from nonevent.build.platform import Target
 from nonevent.build.process import clean_environment
 from nonevent.build.python import Interpreter, find_python, wanted
-from nonevent.build.stored import Filled, Stored, stored
+from nonevent.build.stored import Filled, Stored, making
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +70,8 @@ def keep(folder: Path, tree: Path, made: Made = SHOP) -> Stored:
         shutil.copytree(tree, work)
         return Filled(needs=Needs(), notes=asdict(made) | {"binaries": {}})
 
-    return stored("deps", folder, fill, mark="lib/json/decoder.py")
+    with making("deps", folder, fill, mark="lib/json/decoder.py") as layer:
+        return layer.stored()
 
 
 @pytest.fixture
@@ -210,11 +211,12 @@ def test_layers_share_byte_code_of_one_interpreter(tmp_path: Path, python: Inter
     """A build takes byte code of a layer of another lock, but not of another interpreter."""
 
     def deps(*requirements: str) -> Stored:
-        return build_deps(
+        with making_deps(
             Locked(file="requirements.txt", text="\n".join(requirements), hashed=False),
             Target(python=python, platform=python.platform),
             bundle="", cache=tmp_path, config=tmp_path, env=ENV,
-        )  # fmt: skip
+        ) as layer:  # fmt: skip
+            return layer.stored()
 
     first = deps("h11==0.16.0")
     forged = forge(first)

@@ -11,6 +11,7 @@ import subprocess
 import sysconfig
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,6 +19,9 @@ from nonevent.build.cache import kept
 from nonevent.build.elf import Needs, needs_of
 from nonevent.build.installed import settle
 from nonevent.errors import BuildFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TRAMPOLINE = """#!/bin/sh
 '''exec' "$(dirname -- "$(realpath -- "$0")")"/'python' "$0" "$@"
@@ -32,9 +36,16 @@ def write(file: Path, text: str) -> Path:
     return file
 
 
-def touch(work: Path) -> None:
+def touch(work: Path) -> str:
     """Make a layer."""
     (work / "whole").touch()
+    return "made"
+
+
+def keep(folder: Path, begin: Callable[[Path], str]) -> bool:
+    """Have a layer in the cache; whether it was there."""
+    with kept(folder, begin, is_whole=is_whole) as made:
+        return made is None
 
 
 def is_whole(folder: Path) -> bool:
@@ -94,25 +105,25 @@ def test_a_layer_is_made_once_and_whole(tmp_path: Path) -> None:
     """What fails half-way is not kept, and what is kept is not made again."""
     folder = tmp_path / "deps" / "key"
 
-    def fail(work: Path) -> None:
+    def fail(work: Path) -> str:
         (work / "half").touch()
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        kept(folder, fail, is_whole=is_whole)
+        keep(folder, fail)
     assert not folder.exists()
     assert not any((tmp_path / "scratch").iterdir())
-    assert not kept(folder, touch, is_whole=is_whole)
-    assert kept(folder, fail, is_whole=is_whole)
+    assert not keep(folder, touch)
+    assert keep(folder, fail)
     assert is_whole(folder)
 
 
 def test_a_layer_that_was_damaged_is_made_again(tmp_path: Path) -> None:
     """Where a cleaner or a person took a part away, the layer is made anew."""
     folder = tmp_path / "deps" / "key"
-    kept(folder, touch, is_whole=is_whole)
+    keep(folder, touch)
     (folder / "whole").rename(folder / "left-over")
-    assert not kept(folder, touch, is_whole=is_whole)
+    assert not keep(folder, touch)
     assert [path.name for path in folder.iterdir()] == ["whole"]
 
 
@@ -120,11 +131,11 @@ def test_layers_that_nobody_uses_are_forgotten(tmp_path: Path) -> None:
     """Making a layer removes those that were last used more than a month ago, and no others."""
     deps = tmp_path / "deps"
     for name, days in (("old", 31), ("recent", 29), ("used", 31)):
-        kept(deps / name, touch, is_whole=is_whole)
+        keep(deps / name, touch)
         then = time.time() - days * 86400
         os.utime(deps / name, (then, then))
-    kept(deps / "used", touch, is_whole=is_whole)
-    kept(deps / "new", touch, is_whole=is_whole)
+    keep(deps / "used", touch)
+    keep(deps / "new", touch)
     assert {path.name for path in deps.iterdir() if path.is_dir()} == {"recent", "used", "new"}
 
 

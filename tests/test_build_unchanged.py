@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from repository import environ
 
-from nonevent.build.deps import build_deps
+from nonevent.build.deps import making_deps
 from nonevent.build.lock.base import Locked
 from nonevent.build.platform import Target
 from nonevent.build.process import clean_environment
@@ -108,11 +108,12 @@ class Builder:
         """The layer of a lock."""
         folder = self.work / cache
         folder.mkdir(exist_ok=True)
-        return build_deps(
+        with making_deps(
             Locked(file=file, text=text, hashed=False),
             Target(python=self.python, platform=self.python.platform),
             bundle="", cache=folder, config=self.work, env=self.env,
-        )  # fmt: skip
+        ) as layer:  # fmt: skip
+            return layer.stored()
 
 
 @pytest.fixture

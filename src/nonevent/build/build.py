@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import operator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from nonevent.build.app import AppLayer, finish, install_local, open_workshop, r
 from nonevent.build.artifact import Artifact, write
 from nonevent.build.bundle import build_bundle, bundle_key
 from nonevent.build.cache import scratch, write_beside
-from nonevent.build.deps import build_deps
+from nonevent.build.deps import making_deps
 from nonevent.build.event import Noticed, counted, phase
 from nonevent.build.lock.base import Project
 from nonevent.build.lock.kinds import find_lock, lock_digest, read_lock
@@ -164,28 +165,23 @@ def _build(job: _Job, report: Report) -> Built:
     with phase(report, "lock", lock.name):
         locked = read_lock(project, lock)
     bundle = _bundle(job, report)
-    with phase(report, "dependencies", f"Python {job.python.version}") as current:
-        deps = build_deps(
-            locked,
-            job.target,
-            bundle=bundle.ref.id if bundle else "",
-            cache=job.cache,
-            config=folder,
-            env=job.env,
-        )
-        current.detail = counted(len(deps.packages), "package") + ", unchanged" * deps.reused
-    tools = deps
-    if job.target.is_elsewhere and job.app.build.commands:
-        # Commands run here, so they get the same packages as they are for here.
-        here = Target(python=job.python, platform=job.python.platform)
-        tools = build_deps(locked, here, bundle="", cache=job.cache, config=folder, env=job.env)
-    finished = _build_app(job, tools, locked, folder, report)
-    with phase(report, "artifact") as current:
-        layers = (deps, bundle) if bundle else (deps,)
-        manifest = _manifest(job, digest, layers, finished)
-        packed = (finished.packed, *(each.packed for each in layers))
-        path = write(job.request.output, manifest, packed)
-        current.detail = path.name
+    own = functools.partial(making_deps, locked, cache=job.cache, config=folder, env=job.env)
+    with ExitStack() as stack:
+        with phase(report, "dependencies", f"Python {job.python.version}") as current:
+            deps = stack.enter_context(own(job.target, bundle=bundle.ref.id if bundle else ""))
+            current.detail = counted(len(deps.packages), "package") + ", unchanged" * deps.reused
+        tools = deps
+        if job.target.is_elsewhere and job.app.build.commands:
+            # Commands run here, so they get the same packages as they are for here.
+            here = Target(python=job.python, platform=job.python.platform)
+            tools = stack.enter_context(own(here, bundle=""))
+        finished = _build_app(job, tools.tree, locked, folder, report)
+        with phase(report, "artifact") as current:
+            layers = (deps.stored(), bundle) if bundle else (deps.stored(),)
+            manifest = _manifest(job, digest, layers, finished)
+            packed = (finished.packed, *(each.packed for each in layers))
+            path = write(job.request.output, manifest, packed)
+            current.detail = path.name
     return Built(path=path, manifest=manifest, reused=False)
 
 
@@ -199,8 +195,8 @@ def _bundle(job: _Job, report: Report) -> Stored | None:
     return made
 
 
-def _build_app(job: _Job, deps: Stored, locked: Locked, folder: Path, report: Report) -> AppLayer:
-    shop = open_workshop(deps.tree, folder, work=job.work, python=job.python, env=job.env)
+def _build_app(job: _Job, deps: Path, locked: Locked, folder: Path, report: Report) -> AppLayer:
+    shop = open_workshop(deps, folder, work=job.work, python=job.python, env=job.env)
     if locked.local:
         names = (job.app.app if path == folder else path.name for path in locked.local)
         with phase(report, "project", ", ".join(names)):

@@ -19,7 +19,7 @@ from nonevent.build.bytecode import compile_tree
 from nonevent.build.elf import Needs, needed_by, needs_of, repoint
 from nonevent.build.layer import paths
 from nonevent.build.process import run
-from nonevent.build.stored import Filled, Stored, stored
+from nonevent.build.stored import Filled, Stored, making
 from nonevent.errors import BuildFailed
 from nonevent.model.manifest import Link
 from nonevent.model.parse import canonical
@@ -74,7 +74,8 @@ def build_bundle(python: Interpreter, *, cache: Path, env: Mapping[str, str]) ->
         return Filled(needs=Needs(glibc=every.glibc, cpu=every.cpu, libraries=outside))
 
     folder = cache / "python" / bundle_key(python)[:32]
-    return stored("python", folder, fill, mark="bin/python3")
+    with making("python", folder, fill, mark="bin/python3") as layer:
+        return layer.stored()
 
 
 def _standard(python: Interpreter) -> Path:

@@ -9,10 +9,12 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+Begun = TypeVar("Begun")
 
 KEPT_FOR = 30 * 86400.0
 """Seconds that a layer stays in the cache after its last use."""
@@ -60,34 +62,61 @@ def locked(file: Path) -> Iterator[None]:
         yield
 
 
-def kept(folder: Path, make: Callable[[Path], None], *, is_whole: Callable[[Path], bool]) -> bool:
-    """Have ``make`` fill the folder unless it is there and whole; whether it was.
+@contextmanager
+def kept(
+    folder: Path, begin: Callable[[Path], Begun], *, is_whole: Callable[[Path], bool]
+) -> Iterator[Begun | None]:
+    """What ``begin`` makes of the folder; None, and it is not called, where it is there and whole.
 
-    ``make`` gets a scratch folder, which is renamed when it is complete. Of two builds that need
-    the same at once, the second waits for the first. What nobody used for long is removed.
+    It gets a scratch folder, which is then renamed: what is in it has its place for good. The
+    block makes the folder whole, or else it is removed. Of two builds that need the same at once,
+    the second waits for the first. What nobody used for long is removed.
     """
     if is_whole(folder):
         os.utime(folder)
-        return True
-    with locked(folder.with_name(folder.name + ".lock")):
+        yield None
+        return
+    with locked(_lock_of(folder)):
         if is_whole(folder):
-            return True
+            yield None
+            return
         shutil.rmtree(folder, ignore_errors=True)
-        _forget(folder.parent)
+        _forget(folder.parent, is_whole)
         with scratch(folder.parents[1]) as work:
             made = work / folder.name
             made.mkdir()
-            make(made)
-            os.sync()
+            begun = begin(made)
             made.rename(folder)
-    return False
+        try:
+            yield begun
+        finally:
+            if not is_whole(folder):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
-def _forget(parent: Path) -> None:
-    """Remove what was last used long ago; each holds a whole virtualenv."""
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".lock")
+
+
+def _forget(parent: Path, is_whole: Callable[[Path], bool]) -> None:
+    """Remove what was last used long ago, or begun by a build that was killed."""
     oldest = time.time() - KEPT_FOR
     for folder in parent.iterdir():
-        if folder.is_dir() and folder.stat().st_mtime < oldest:
+        if not folder.is_dir():
+            continue
+        if folder.stat().st_mtime < oldest:
+            shutil.rmtree(folder, ignore_errors=True)
+        elif not is_whole(folder):
+            _remove_unless_held(folder, is_whole)
+
+
+def _remove_unless_held(folder: Path, is_whole: Callable[[Path], bool]) -> None:
+    with _lock_of(folder).open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return  # A build is at work in it.
+        if not is_whole(folder):
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -20,7 +20,7 @@ from nonevent.build.installed import packages_in, settle
 from nonevent.build.layer import Known
 from nonevent.build.lock.parts import COMMON, only, parts
 from nonevent.build.platform import refuse_without_wheels, uv_options
-from nonevent.build.stored import Filled, Stored, stored
+from nonevent.build.stored import Filled, Making, making
 from nonevent.build.unchanged import NOTHING, unchanged_since
 from nonevent.build.uv import settings_of, uv, uv_version
 from nonevent.errors import BuildFailed, LockInvalid
@@ -28,6 +28,7 @@ from nonevent.model.parse import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from nonevent.build.earlier import Earlier
@@ -67,7 +68,7 @@ def layer_key(locked: Locked, made: Made) -> str:
     return hashlib.sha256(canonical([made.terms, locked.text])).hexdigest()
 
 
-def build_deps(
+def making_deps(
     locked: Locked,
     target: Target,
     *,
@@ -75,7 +76,7 @@ def build_deps(
     cache: Path,
     config: Path,
     env: Mapping[str, str],
-) -> Stored:
+) -> AbstractContextManager[Making]:
     """The layer of a lock, from the cache where it is there.
 
     ``bundle`` is the id of the python layer, where there is one; ``config`` is the project's
@@ -112,7 +113,7 @@ def build_deps(
     made = made_from(locked, target, bundle, settings_of(config, env))
     folder = cache / "deps" / f"{maker}-{layer_key(locked, made)[:32]}"
     anew = partial(fill, alone=True)
-    return stored("deps", folder, fill, mark="pyvenv.cfg", anew=anew)
+    return making("deps", folder, fill, mark="pyvenv.cfg", anew=anew)
 
 
 def install(

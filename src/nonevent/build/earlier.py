@@ -51,7 +51,7 @@ class Earlier:
 
     tree: Path
     since: int
-    """When that was, as the file system has it, in nanoseconds."""
+    """When nobody but the build had used the tree, as the file system has it, in nanoseconds."""
     made: Made
     entries: Mapping[str, Entry]
     folders: Mapping[str, Mapping[str, str]]
@@ -103,10 +103,9 @@ def _made_as(notes: Mapping[str, Any]) -> Made:
 
 
 def _earlier(folder: Path) -> Earlier | None:
-    about_file = folder / "about.json"
     try:
-        since = about_file.stat().st_mtime_ns
-        about = json.loads(about_file.read_bytes())
+        about = json.loads((folder / "about.json").read_bytes())
+        since = int(about["since"])
         made = _made_as(about["notes"])
         listed = read_layer(read(f"{folder}/layer.json", about["ref"]["digest"]))
         frames = frames_in(folder, about) if about["zstd"] == VERSION else ()

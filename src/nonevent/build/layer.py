@@ -22,6 +22,7 @@ from nonevent.model.manifest import Entry, File, Layer, Link, is_inside, link_is
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from threading import Event
     from typing import IO
 
 CHUNK = 1 << 20
@@ -60,8 +61,11 @@ class Known:
 NOTHING = Known()
 
 
-class Changed(Exception):
-    """A file that was known is another: nobody may write to it, so it was damaged."""
+class Changed(BuildFailed):
+    """A file is another than it was when it was listed, now or in an earlier layer."""
+
+
+Listing = dict[str, os.DirEntry[str]]
 
 
 def pack(
@@ -69,19 +73,48 @@ def pack(
 ) -> tuple[Layer, tuple[Frame, ...]]:
     """The layer that a folder makes, and its members, packed into frames in a new folder.
 
-    Each package has a frame of its own. That of one that is known is linked, if its file is right.
+    Raises:
+        BuildFailed, Changed: see :func:`listing` and :func:`pack_listed`.
+    """
+    return pack_listed(name, listing(name, tree, known), folder, known)
+
+
+def listing(name: str, tree: Path, known: Known = NOTHING) -> Listing:
+    """What a folder holds, in order, each with what the system says of it now.
 
     Raises:
         BuildFailed: for what a layer cannot hold: devices, sockets, links that lead outside,
             names that are not UTF-8. All of them are named.
-        Changed: what is known does not hold.
     """
     found = dict(sorted(entries(tree), key=itemgetter(0)))
-    _refuse(name, {path: entry for path, entry in found.items() if path not in known.entries})
+    fresh = {path: entry for path, entry in found.items() if path not in known.entries}
+    _refuse(name, fresh)
+    _size(fresh)  # An entry remembers what it was told.
+    return found
+
+
+def pack_listed(
+    name: str,
+    found: Listing,
+    folder: Path,
+    known: Known = NOTHING,
+    *,
+    stop: Event | None = None,
+) -> tuple[Layer, tuple[Frame, ...]]:
+    """The layer of what was listed, packed into frames in a new folder.
+
+    Each package has a frame of its own. That of one that is known is linked, if its file is right.
+
+    Raises:
+        Changed: a file was written to since, or what is known does not hold.
+        BuildFailed: it is to ``stop``.
+    """
     folder.mkdir()
     packed: list[Entry] = []
     frames: list[Frame] = []
     for _, grouped in itertools.groupby(found.items(), _package):
+        if stop and stop.is_set():
+            raise BuildFailed("packing was stopped")
         group = dict(grouped)
         if group.keys() <= known.entries.keys():
             listed = Layer(name=name, entries=tuple(known.entries[path] for path in group))
@@ -91,7 +124,7 @@ def pack(
                 continue
         made, frame = _pack(name, group, folder)
         if any(known.entries.get(entry.path, entry) != entry for entry in made):
-            raise Changed
+            raise Changed("a file of an earlier layer is damaged")
         packed += made
         frames.append(frame)
     if not frames:
@@ -117,9 +150,7 @@ def _linked(frame: Frame | None, folder: Path) -> Frame | None:
     return linked
 
 
-def _pack(
-    name: str, group: dict[str, os.DirEntry[str]], folder: Path
-) -> tuple[tuple[Entry, ...], Frame]:
+def _pack(name: str, group: Listing, folder: Path) -> tuple[tuple[Entry, ...], Frame]:
     """Entries that follow each other, hashed, listed and packed in one pass."""
     packed: list[Entry] = []
     file = folder / "frame"
@@ -129,13 +160,10 @@ def _pack(
         io.BufferedWriter(frame, CHUNK) as members,
     ):
         for path, entry in group.items():
-            where = f"{name}/{path}"
-            if entry.is_symlink():
-                link = Link(path=path, target=_target(entry))
-                members.write(tar.header(where, link=link.target))
-                packed.append(link)
-            else:
-                packed.append(_pack_file(entry, path, where, members))
+            try:
+                packed.append(_pack_entry(entry, path, f"{name}/{path}", members))
+            except FileNotFoundError as error:
+                raise _changed(path) from error
     listed = Layer(name=name, entries=tuple(packed)).ref.digest
     with file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
@@ -143,7 +171,7 @@ def _pack(
     return tuple(packed), replace(made, file=file.rename(made.file))
 
 
-def _size(group: dict[str, os.DirEntry[str]]) -> int:
+def _size(group: Listing) -> int:
     return sum(entry.stat(follow_symlinks=False).st_size for entry in group.values())
 
 
@@ -177,6 +205,15 @@ def file_mode(mode: int) -> int:
     return 0o755 if mode & stat.S_IXUSR else 0o644
 
 
+def _pack_entry(entry: os.DirEntry[str], path: str, where: str, members: IO[bytes]) -> Entry:
+    if not entry.is_symlink():
+        return _pack_file(entry, path, where, members)
+    link = Link(path=path, target=_target(entry))
+    members.write(tar.header(where, link=link.target))
+    _refuse_changed(path, entry, os.lstat(entry.path))
+    return link
+
+
 def _pack_file(entry: os.DirEntry[str], path: str, where: str, members: IO[bytes]) -> File:
     digest = hashlib.sha256()
     with io.FileIO(entry.path) as source:
@@ -189,12 +226,26 @@ def _pack_file(entry: os.DirEntry[str], path: str, where: str, members: IO[bytes
             members.write(chunk)
             left -= len(chunk)
         if left or source.read(1):
-            raise BuildFailed(f"{path} changed while it was read")
+            raise _changed(path)
+        _refuse_changed(path, entry, os.fstat(source.fileno()))
     members.write(tar.padding(size))
     return File(path=path, mode=mode, size=size, digest=digest.hexdigest())
 
 
-def _refuse(name: str, found: dict[str, os.DirEntry[str]]) -> None:
+def _refuse_changed(path: str, entry: os.DirEntry[str], status: os.stat_result) -> None:
+    """Refuse what was written to, or replaced, since it was listed."""
+    was = entry.stat(follow_symlinks=False)
+    if (was.st_ino, was.st_size, was.st_mtime_ns, was.st_ctime_ns) != (
+        status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns,
+    ):  # fmt: skip
+        raise _changed(path)
+
+
+def _changed(path: str) -> Changed:
+    return Changed(f"{path} changed while it was read")
+
+
+def _refuse(name: str, found: Listing) -> None:
     problems = tuple(
         f"{os.fsencode(path).decode(errors='backslashreplace')}: {problem}"
         for path, entry in found.items()

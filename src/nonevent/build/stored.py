@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from nonevent.build.artifact import Packed
-from nonevent.build.cache import kept
+from nonevent.build.cache import kept, write_beside
 from nonevent.build.elf import Needs, needs_from
-from nonevent.build.layer import NOTHING, Changed, Frame, Known, are_right, pack
+from nonevent.build.layer import (
+    NOTHING,
+    Changed,
+    Frame,
+    Known,
+    Listing,
+    are_right,
+    listing,
+    pack_listed,
+)
 from nonevent.build.zstd import VERSION
+from nonevent.errors import NoneventError
 from nonevent.model.manifest import LayerRef
 from nonevent.model.parse import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from concurrent.futures import Future
     from pathlib import Path
 
     from nonevent.build.installed import Packages
@@ -47,49 +62,133 @@ class Stored:
     reused: bool
 
 
-def stored(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Making:
+    """A layer whose tree can be used already, while its files are packed, or the frames compared.
+
+    What is written into the tree meanwhile does not get into the layer.
+    """
+
+    tree: Path
+    packages: Packages
+    reused: bool
+    packing: Future[None]
+    again: Callable[[], None]
+
+    def stored(self) -> Stored:
+        """The layer when it is whole; whoever used the tree must have ended.
+
+        Raises:
+            BuildFailed: it cannot be packed.
+        """
+        reused = self.reused
+        try:
+            self.packing.result()
+        except Changed:
+            self.again()
+            reused = False
+        return _stored(self.tree.parent, reused=reused)
+
+
+@contextmanager
+def making(
     name: str,
     folder: Path,
     fill: Callable[[Path], Filled],
     *,
     mark: str,
     anew: Callable[[Path], Filled] | None = None,
-) -> Stored:
-    """The layer that is kept in a folder of the cache, or else made.
+) -> Iterator[Making]:
+    """The layer that is kept in a folder of the cache, or else made; packed beside the block.
 
     ``fill`` makes the tree and says what it needs and holds, and ``anew`` does so where what it
     took from an earlier layer was damaged; ``mark`` is a path without which the tree is not whole.
+    Where the block fails the layer is kept all the same, unless an interrupt comes before it is
+    whole.
     """
+    stop = Event()
+    with ExitStack() as held:
+        filled = held.enter_context(
+            kept(
+                folder,
+                lambda work: fill(work / "tree"),
+                is_whole=lambda folder: _is_whole(folder, mark),
+            )
+        )
 
-    def make(work: Path) -> None:
-        tree, frames_folder = work / "tree", work / "frames"
-        filled = fill(tree)
-        try:
-            layer, frames = pack(name, tree, frames_folder, filled.known)
-        except Changed:
-            if anew is None:
+        def again() -> None:
+            held.close()
+            _make_again(name, folder, anew or fill, mark)
+
+        if filled:
+            packages, job = filled.packages, _packing(name, folder, filled, stop)
+        else:
+            packages = _stored(folder, reused=True).packages
+            job = partial(_refuse_damaged, folder)
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            packing = beside.submit(job)
+            # Whoever waits for the layer need not wait for the block.
+            packing.add_done_callback(lambda done: None if done.exception() else held.close())
+            try:
+                yield Making(
+                    tree=folder / "tree",
+                    packages=packages,
+                    reused=filled is None,
+                    packing=packing,
+                    again=again,
+                )
+            except NoneventError:
+                with suppress(Changed):
+                    packing.result()  # A full disk, say, may be why the block failed.
                 raise
-            shutil.rmtree(tree)
-            shutil.rmtree(frames_folder)
-            filled = anew(tree)
-            layer, frames = pack(name, tree, frames_folder, filled.known)
-        about = {
-            "ref": asdict(layer.ref),
-            "needs": asdict(filled.needs),
-            "packages": filled.packages,
-            "frames": [[each.listed, each.digest] for each in frames],
-            "zstd": VERSION,
-            "notes": filled.notes,
-        }
-        (work / "layer.json").write_bytes(layer.encoded())
-        (work / "about.json").write_bytes(canonical(about))
+            except BaseException:
+                stop.set()
+                raise
 
-    reused = kept(folder, make, is_whole=lambda folder: _is_whole(folder, mark))
+
+def _packing(name: str, folder: Path, filled: Filled, stop: Event) -> Callable[[], None]:
+    """What packs a tree as it is now."""
+    # Before anybody uses the tree: what is written to later differs from this.
+    os.utime(folder)
+    since = folder.stat().st_mtime_ns
+    found = listing(name, folder / "tree", filled.known)
+    return lambda: _pack(name, folder, filled, found, since, stop)
+
+
+def _pack(name: str, folder: Path, filled: Filled, found: Listing, since: int, stop: Event) -> None:
+    layer, frames = pack_listed(name, found, folder / "frames", filled.known, stop=stop)
+    about = {
+        "ref": asdict(layer.ref),
+        "needs": asdict(filled.needs),
+        "packages": filled.packages,
+        "frames": [[each.listed, each.digest] for each in frames],
+        "zstd": VERSION,
+        "since": since,
+        "notes": filled.notes,
+    }
+    (folder / "layer.json").write_bytes(layer.encoded())
+    os.sync()
+    # With this file the layer is whole.
+    write_beside(folder / "about.json", canonical(about))
+
+
+def _make_again(name: str, folder: Path, fill: Callable[[Path], Filled], mark: str) -> None:
+    """Make a layer that was damaged, or whose tree was written to while it was packed."""
+
+    def is_right(folder: Path) -> bool:
+        return _is_whole(folder, mark) and _is_right(folder)
+
+    with kept(folder, lambda work: fill(work / "tree"), is_whole=is_right) as filled:
+        if filled:
+            _packing(name, folder, filled, Event())()
+
+
+def _stored(folder: Path, *, reused: bool) -> Stored:
     about = json.loads((folder / "about.json").read_bytes())
     return Stored(
         ref=LayerRef(**about["ref"]),
         packed=Packed(
-            name=name,
+            name=about["ref"]["name"],
             encoded=(folder / "layer.json").read_bytes(),
             frames=frames_in(folder, about),
         ),
@@ -109,12 +208,22 @@ def frames_in(folder: Path, about: dict[str, Any]) -> tuple[Frame, ...]:
 
 
 def _is_whole(folder: Path, mark: str) -> bool:
-    """Whether a kept layer still has all that an artifact takes of it, and its tree."""
+    """Whether a kept layer has a tree, and says what an artifact takes of it."""
     try:
         about = json.loads((folder / "about.json").read_bytes())
         encoded = (folder / "layer.json").read_bytes()
         right = hashlib.sha256(encoded).hexdigest() == about["ref"]["digest"]
-        frames = frames_in(folder, about)
+        frames_in(folder, about)
     except (OSError, ValueError, LookupError, TypeError):
         return False
-    return right and (folder / "tree" / mark).is_file() and are_right(frames)
+    return right and (folder / "tree" / mark).is_file()
+
+
+def _refuse_damaged(folder: Path) -> None:
+    if not _is_right(folder):
+        raise Changed(f"the layer in {folder} is damaged")
+
+
+def _is_right(folder: Path) -> bool:
+    """Whether the frames of a kept layer still have what was written into them."""
+    return are_right(frames_in(folder, json.loads((folder / "about.json").read_bytes())))
