@@ -68,7 +68,7 @@ def keep(folder: Path, tree: Path, made: Made = SHOP) -> Stored:
 
     def fill(work: Path) -> Filled:
         shutil.copytree(tree, work)
-        return Filled(needs=Needs(), notes=asdict(made) | {"binaries": {}})
+        return Filled(needs=Needs(), notes=asdict(made))
 
     with making("deps", folder, fill, mark="lib/json/decoder.py") as layer:
         return layer.stored()

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from nonevent.build.bytecode import compile_tree, compiled_by
 from nonevent.build.earlier import Made, earlier_of
-from nonevent.build.elf import binaries_in, together
 from nonevent.build.installed import packages_in, settle
 from nonevent.build.layer import Known
 from nonevent.build.lock.parts import COMMON, only, parts
@@ -96,14 +95,13 @@ def making_deps(
         compile_tree(
             tree, ("lib",), python=target.python, env=env, earlier=earlier, done=linked.folders
         )
-        were = earlier.binaries if earlier else {}
-        binaries = binaries_in(tree, known=linked.entries, were=were)
+        known = Known()
+        if earlier:
+            known = Known(entries=linked.entries, frames=earlier.frames, binaries=earlier.binaries)
         return Filled(
-            needs=together(binaries),
             packages=packages_in(site_packages(tree)),
-            known=Known(entries=linked.entries, frames=earlier.frames if earlier else {}),
-            notes=asdict(made)
-            | {"binaries": {path: asdict(each) for path, each in binaries.items()}},
+            known=known,
+            notes=asdict(made),
         )
 
     def like(earlier: Earlier | None) -> Unchanged | None:

@@ -109,7 +109,7 @@ def _earlier(folder: Path) -> Earlier | None:
         made = _made_as(about["notes"])
         listed = read_layer(read(f"{folder}/layer.json", about["ref"]["digest"]))
         frames = frames_in(folder, about) if about["zstd"] == VERSION else ()
-        binaries = {path: needs_from(raw) for path, raw in about["notes"]["binaries"].items()}
+        binaries = {path: needs_from(raw) for path, raw in about["binaries"].items()}
     except (OSError, LookupError, ValueError, TypeError, AttributeError, FormatInvalid):
         return None
     folders: dict[str, dict[str, str]] = {}

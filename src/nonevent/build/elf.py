@@ -19,7 +19,7 @@ from nonevent.errors import BuildFailed
 from nonevent.model.manifest import CPUS
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from elftools.elf.elffile import ELFFile
     from elftools.elf.gnuversions import GNUVerNeedSection
@@ -59,18 +59,21 @@ def needs_from(raw: dict[str, Any]) -> Needs:
 
 def needs_of(tree: Path) -> Needs:
     """What all ELF files below a folder need."""
-    return together(binaries_in(tree))
+    return together(binaries_in(entries(tree)))
 
 
 def binaries_in(
-    tree: Path, *, known: Container[str] = (), were: Mapping[str, Needs] = {}
+    files: Iterable[tuple[str, os.DirEntry[str]]],
+    *,
+    known: Container[str] = (),
+    were: Mapping[str, Needs] = {},
 ) -> dict[str, Needs]:
-    """What each ELF file below a folder needs; links, which may lead to one, need nothing.
+    """What each ELF file of a tree needs; links, which may lead to one, need nothing.
 
     ``known`` are files that need not be read: ``were`` has those of them that are such.
     """
     found: dict[str, Needs] = {}
-    for path, entry in entries(tree):
+    for path, entry in files:
         if path in known:
             if path in were:
                 found[path] = were[path]

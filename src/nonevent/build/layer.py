@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from threading import Event
     from typing import IO
 
+    from nonevent.build.elf import Needs
+
 CHUNK = 1 << 20
 _PACKAGE = re.compile(r"lib/python3[^/]*/site-packages/[^/]+/")
 
@@ -56,6 +58,8 @@ class Known:
     entries: Mapping[str, Entry] = field(default_factory=dict)
     frames: Mapping[str, Frame] = field(default_factory=dict)
     """By the digest of their list."""
+    binaries: Mapping[str, Needs] = field(default_factory=dict)
+    """What those of the entries need that are such."""
 
 
 NOTHING = Known()

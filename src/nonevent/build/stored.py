@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nonevent.build.artifact import Packed
 from nonevent.build.cache import kept, write_beside
-from nonevent.build.elf import Needs, needs_from
+from nonevent.build.elf import Needs, binaries_in, needs_from, together
 from nonevent.build.layer import (
     NOTHING,
     Changed,
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 class Filled:
     """What is known of a tree that was made."""
 
-    needs: Needs
+    needs: Needs | None = None
+    """What a host must have, where that is not what all its binaries need."""
     packages: Packages = ()
     known: Known = NOTHING
     """What an earlier layer has of it."""
@@ -156,14 +157,21 @@ def _packing(name: str, folder: Path, filled: Filled, stop: Event) -> Callable[[
 
 
 def _pack(name: str, folder: Path, filled: Filled, found: Listing, since: int, stop: Event) -> None:
-    layer, frames = pack_listed(name, found, folder / "frames", filled.known, stop=stop)
+    known = filled.known
+    try:
+        binaries = binaries_in(found.items(), known=known.entries, were=known.binaries)
+    except FileNotFoundError as error:
+        raise Changed(f"{error.filename} was there when it was listed") from error
+    # What was written to since it was listed was perhaps read above, and is refused here.
+    layer, frames = pack_listed(name, found, folder / "frames", known, stop=stop)
     about = {
         "ref": asdict(layer.ref),
-        "needs": asdict(filled.needs),
+        "needs": asdict(filled.needs or together(binaries)),
         "packages": filled.packages,
         "frames": [[each.listed, each.digest] for each in frames],
         "zstd": VERSION,
         "since": since,
+        "binaries": {path: asdict(each) for path, each in binaries.items()},
         "notes": filled.notes,
     }
     (folder / "layer.json").write_bytes(layer.encoded())
