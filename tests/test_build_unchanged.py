@@ -22,6 +22,8 @@ from nonevent.build.process import clean_environment
 from nonevent.build.python import Interpreter, find_python, wanted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nonevent.build.stored import Stored
 
 ENV = clean_environment(environ())
@@ -99,12 +101,21 @@ class Builder:
         self.work, self.python = work, python
         self.env = ENV | {"UV_FIND_LINKS": str(index)}
 
-    def __call__(self, *requirements: str, cache: str = "cache") -> Stored:
-        """The layer of some requirements."""
+    def __call__(
+        self, *requirements: str, cache: str = "cache", use: Callable[[Path], None] | None = None
+    ) -> Stored:
+        """The layer of some requirements, of which ``use`` gets the folder before it is packed."""
         text = "".join(f"{line}\n" for line in ("--no-index", *requirements))
-        return self.lock(text, file="requirements.txt", cache=cache)
+        return self.lock(text, file="requirements.txt", cache=cache, use=use)
 
-    def lock(self, text: str, *, file: str, cache: str = "cache") -> Stored:
+    def lock(
+        self,
+        text: str,
+        *,
+        file: str,
+        cache: str = "cache",
+        use: Callable[[Path], None] | None = None,
+    ) -> Stored:
         """The layer of a lock."""
         folder = self.work / cache
         folder.mkdir(exist_ok=True)
@@ -113,6 +124,8 @@ class Builder:
             Target(python=self.python, platform=self.python.platform),
             bundle="", cache=folder, config=self.work, env=self.env,
         ) as layer:  # fmt: skip
+            if use:
+                use(layer.tree.parent)
             return layer.stored()
 
 
@@ -282,6 +295,15 @@ def test_damage_does_not_spread(build: Builder, damage: object) -> None:
     damage(first.tree.parent)
     made = build("till==2", *BEFORE[1:])
     assert bytes_of(made) == bytes_of(build("till==2", *BEFORE[1:], cache="fresh"))
+
+
+def test_what_a_command_wrote_into_a_tree_does_not_spread(build: Builder) -> None:
+    """Though that was before the layer was whole, the next is that of an empty cache."""
+    build(*BEFORE)
+    second = ("till==2", *BEFORE[1:])
+    assert is_linked(build(*second, use=spoil_tree), "stock/data.txt")
+    made = build(*second[:-1])
+    assert bytes_of(made) == bytes_of(build(*second[:-1], cache="fresh"))
 
 
 @pytest.mark.parametrize("damage", DAMAGES[5:], ids=lambda damage: damage.__name__)

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-Begun = TypeVar("Begun")
+Value = TypeVar("Value")
 
+BEGUN = "begun"
+"""A file in a folder that may not be whole yet."""
 KEPT_FOR = 30 * 86400.0
 """Seconds that a layer stays in the cache after its last use."""
 
@@ -64,8 +66,8 @@ def locked(file: Path) -> Iterator[None]:
 
 @contextmanager
 def kept(
-    folder: Path, begin: Callable[[Path], Begun], *, is_whole: Callable[[Path], bool]
-) -> Iterator[Begun | None]:
+    folder: Path, begin: Callable[[Path], Value], *, is_whole: Callable[[Path], bool]
+) -> Iterator[Value | None]:
     """What ``begin`` makes of the folder; None, and it is not called, where it is there and whole.
 
     It gets a scratch folder, which is then renamed: what is in it has its place for good. The
@@ -85,12 +87,15 @@ def kept(
         with scratch(folder.parents[1]) as work:
             made = work / folder.name
             made.mkdir()
+            (made / BEGUN).touch()
             begun = begin(made)
             made.rename(folder)
         try:
             yield begun
         finally:
-            if not is_whole(folder):
+            if is_whole(folder):
+                (folder / BEGUN).unlink(missing_ok=True)
+            else:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -106,7 +111,7 @@ def _forget(parent: Path, is_whole: Callable[[Path], bool]) -> None:
             continue
         if folder.stat().st_mtime < oldest:
             shutil.rmtree(folder, ignore_errors=True)
-        elif not is_whole(folder):
+        elif (folder / BEGUN).exists():
             _remove_unless_held(folder, is_whole)
 
 
