@@ -6,7 +6,6 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import click
-from rich.table import Table as Grid
 
 from nonevent.build.event import counted
 from nonevent.cli.command import Command, common
@@ -143,6 +142,7 @@ def releases(command: Command, environment: str) -> None:
 def _show_releases(found: dict[str, History]) -> None:
     """A line for each release; where hosts differ in what became of it, that of each."""
     from rich import print as show
+    from rich.table import Table as Grid
 
     by_number: dict[int, dict[str, Release]] = {}
     for label, history in found.items():

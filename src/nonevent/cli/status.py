@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import click
-from rich.table import Table as Grid
 
 from nonevent.build.event import counted
 from nonevent.cli.command import Command, common
@@ -93,6 +92,7 @@ def _show(command: Command, environment: str, named: str, table: Table) -> None:
 
 def _show_instances(instances: list[Table]) -> None:
     from rich import print as show
+    from rich.table import Table as Grid
 
     if not instances:
         return
