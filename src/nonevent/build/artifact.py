@@ -8,14 +8,9 @@ own frame: what is the same as in an earlier layer is copied, not packed anew.
 from __future__ import annotations
 
 import hashlib
-import itertools
-import os
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nonevent.build.cache import publish
@@ -39,6 +34,7 @@ from nonevent.model.manifest import (
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
     from io import BufferedReader
+    from pathlib import Path
     from typing import IO
 
     from nonevent.build.layer import Frame
@@ -76,7 +72,8 @@ def write(folder: Path, manifest: Manifest, layers: tuple[Packed, ...]) -> Path:
                     _write_member(head, f"layers/{layer.name}.json", layer.encoded)
             out.write(EMPTY)
             for layer in layers:
-                _copy(layer.frames, out)
+                for frame in layer.frames:
+                    _copy(frame, out)
                 out.write(EMPTY)
             with compressing(out) as end:
                 end.write(tar.END)
@@ -93,21 +90,9 @@ def _write_member(out: Zstd, path: str, content: bytes) -> None:
     out.write(tar.header(path, size=len(content)) + content + tar.padding(len(content)))
 
 
-def _copy(frames: tuple[Frame, ...], out: IO[bytes]) -> None:
-    """Copy frames to where the file ends, all processors at once, each frame to its place."""
-    out.flush()
-    sizes = [frame.file.stat().st_size for frame in frames]
-    places = itertools.accumulate(sizes, initial=out.tell())
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for _ in pool.map(partial(_copy_frame, Path(out.name)), frames, places):
-            pass  # Errors come with the results.
-    out.seek(0, os.SEEK_END)
-
-
-def _copy_frame(into: Path, frame: Frame, place: int) -> None:
+def _copy(frame: Frame, out: IO[bytes]) -> None:
     seen = hashlib.sha256()
-    with frame.file.open("rb") as packed, into.open("r+b") as out:
-        out.seek(place)
+    with frame.file.open("rb") as packed:
         while data := packed.read(_CHUNK):
             seen.update(data)
             out.write(data)

@@ -8,6 +8,7 @@ import itertools
 import os
 import re
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
@@ -179,8 +180,9 @@ def _size(group: Listing) -> int:
 
 
 def are_right(frames: Sequence[Frame]) -> bool:
-    """Whether all frames still have what was written into them."""
-    return all(frame.is_right for frame in frames)
+    """Whether all frames still have what was written into them; all processors read."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        return all(pool.map(lambda frame: frame.is_right, frames))
 
 
 def paths(tree: Path) -> Iterator[str]:
@@ -193,7 +195,7 @@ def entries(tree: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
     folders = [""]
     while folders:
         folder = folders.pop()
-        with os.scandir(f"{tree}/{folder}") as found:
+        with os.scandir(tree / folder) as found:
             for entry in found:
                 path = folder + entry.name
                 if entry.is_dir(follow_symlinks=False):
