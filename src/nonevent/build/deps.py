@@ -9,11 +9,8 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from nonevent.build.bytecode import compile_tree, compiled_by
@@ -31,6 +28,7 @@ from nonevent.model.parse import canonical
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from nonevent.build.earlier import Earlier
     from nonevent.build.lock.base import Locked
@@ -128,7 +126,16 @@ def install(
     """Make the virtualenv with exactly what is locked; the same packages are linked."""
     linked = NOTHING
     if like:
-        linked = _install_changed(locked, tree, like, target=target, config=config, env=env)
+        left = parts(locked).keys() - like.names
+        _make_virtualenv(tree, target=target, env=env)
+        try:
+            if left - {COMMON}:
+                _sync(only(locked, left), tree, target=target, config=config, env=env)
+            linked = like.link(tree) or NOTHING
+        except BuildFailed:
+            pass  # All together says what is wrong, if anything is.
+        if linked is NOTHING:
+            shutil.rmtree(tree)
     if linked is NOTHING:
         _make_virtualenv(tree, target=target, env=env)
         _sync(locked, tree, target=target, config=config, env=env)
@@ -141,31 +148,6 @@ def install(
             "the lock is not complete", context=missing, hint=_how_to_complete(missing)
         )
     return linked
-
-
-def _install_changed(
-    locked: Locked,
-    tree: Path,
-    like: Unchanged,
-    *,
-    target: Target,
-    config: Path,
-    env: Mapping[str, str],
-) -> Linked:
-    """Install what is not as it was, and link the rest meanwhile; nothing where that fails."""
-    left = parts(locked).keys() - like.names
-    with TemporaryDirectory(dir=tree.parent) as work, ThreadPoolExecutor(max_workers=1) as beside:
-        others = Path(work, "others")
-        linking = beside.submit(like.link, tree)
-        try:
-            _make_virtualenv(others, target=target, env=env)
-            if left - {COMMON}:
-                _sync(only(locked, left), others, target=target, config=config, env=env)
-            return like.join(linking.result(), tree, others)
-        except (BuildFailed, OSError):
-            pass  # All together says what is wrong, if anything is.
-    shutil.rmtree(tree, ignore_errors=True)
-    return NOTHING
 
 
 def _make_virtualenv(tree: Path, *, target: Target, env: Mapping[str, str]) -> None:

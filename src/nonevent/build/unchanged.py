@@ -47,40 +47,27 @@ class Unchanged:
     code: dict[str, list[str]]
     """By folder of modules, all of which belong to these packages."""
 
-    def link(self, tree: Path) -> Linked:
-        """Put the files into a new tree.
+    def link(self, tree: Path) -> Linked | None:
+        """Put the files into a tree with the other packages; None where that cannot be done.
 
-        Raises:
-            OSError: a file was damaged or written to.
+        It cannot where the others have a file of the same name, or a file was damaged or written
+        to. Byte code follows from all modules of a folder, so that of a folder which others share
+        is left out.
         """
-        wanted = [*self.files, *(path for found in self.code.values() for path in found)]
+        shared = {path.rpartition("/")[0] for path in paths(tree) if path.endswith(".py")}
+        code = {folder: found for folder, found in self.code.items() if folder not in shared}
+        wanted = [*self.files, *(path for found in code.values() for path in found)]
         entries = {path: self.earlier.entries[path] for path in wanted}
-        for folder in {path.rpartition("/")[0] for path in wanted}:
-            (tree / folder).mkdir(parents=True, exist_ok=True)
-        for path, entry in entries.items():
-            source = f"{self.earlier.tree}/{path}"
-            self._see(source, entry)
-            os.link(source, f"{tree}/{path}", follow_symlinks=False)
-        return Linked(entries=entries, folders=frozenset(self.code))
-
-    def join(self, linked: Linked, tree: Path, others: Path) -> Linked:
-        """Move the other packages into the tree with the linked files; which of those are left.
-
-        Byte code follows from all modules of a folder, so that of a folder which others share is
-        taken out.
-
-        Raises:
-            OSError: both have a file of the same name.
-        """
-        modules = {path.rpartition("/")[0] for path in paths(others) if path.endswith(".py")}
-        shared = {path for folder in modules & self.code.keys() for path in self.code[folder]}
-        for path in shared:
-            (tree / path).unlink()
-        _move(others, tree)
-        return Linked(
-            entries={path: each for path, each in linked.entries.items() if path not in shared},
-            folders=linked.folders - modules,
-        )
+        try:
+            for folder in {path.rpartition("/")[0] for path in wanted}:
+                (tree / folder).mkdir(parents=True, exist_ok=True)
+            for path, entry in entries.items():
+                source = f"{self.earlier.tree}/{path}"
+                self._see(source, entry)
+                os.link(source, f"{tree}/{path}", follow_symlinks=False)
+        except OSError:
+            return None
+        return Linked(entries=entries, folders=frozenset(code))
 
     def _see(self, path: str, entry: Entry) -> None:
         """Raise OSError where a file is not as it was listed, or was written to since."""
@@ -100,17 +87,6 @@ class Linked:
 
     entries: dict[str, Entry]
     folders: frozenset[str]
-
-
-def _move(source: Path, target: Path) -> None:
-    for each in source.iterdir():
-        place = target / each.name
-        if not os.path.lexists(place):
-            each.rename(place)
-        elif each.is_symlink() or place.is_symlink() or not (each.is_dir() and place.is_dir()):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(place))
-        else:
-            _move(each, place)
 
 
 NOTHING = Linked(entries={}, folders=frozenset())
