@@ -297,6 +297,29 @@ def test_damage_does_not_spread(build: Builder, damage: object) -> None:
     assert bytes_of(made) == bytes_of(build("till==2", *BEFORE[1:], cache="fresh"))
 
 
+def test_a_damaged_module_is_not_compiled(build: Builder) -> None:
+    """Byte code that is made anew beside a package's module comes of what that module should be."""
+    module = build(*BEFORE).tree / SITE / "common/right.py"
+    status = module.stat()
+    module.write_bytes(module.read_bytes().replace(b"1", b"7"))
+    os.utime(module, ns=(status.st_atime_ns, status.st_mtime_ns))
+    after = tuple(each.replace("left==1", "left==2") for each in BEFORE)
+    assert bytes_of(build(*after)) == bytes_of(build(*after, cache="fresh"))
+
+
+def take_away(folder: Path) -> None:
+    """A command removed what an earlier layer has too, beside what it has not."""
+    (folder / "tree" / SITE / "common/right.py").unlink()
+
+
+def test_a_linked_file_that_a_command_removes_is_in_the_layer(build: Builder) -> None:
+    """Whenever it is removed, the layer is that of an empty cache."""
+    build(*BEFORE)
+    after = tuple(each.replace("left==1", "left==2") for each in BEFORE)
+    made = build(*after, use=take_away)
+    assert bytes_of(made) == bytes_of(build(*after, cache="fresh"))
+
+
 def test_what_a_command_wrote_into_a_tree_does_not_spread(build: Builder) -> None:
     """Though that was before the layer was whole, the next is that of an empty cache."""
     build(*BEFORE)

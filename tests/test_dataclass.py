@@ -109,6 +109,15 @@ def test_what_the_standard_library_does(name: str) -> None:
     assert ours == theirs
 
 
+def test_a_default_that_can_change_is_refused() -> None:
+    """All instances would share it."""
+    with pytest.raises(ValueError, match=r"Basket\.points can change"):
+
+        @own.dataclass(slots=True)
+        class Basket:
+            points: list[int] = []  # noqa: RUF012
+
+
 def test_a_start_of_the_agent_imports_no_dataclasses(tmp_path: Path) -> None:
     """What the agent imports before the first request holds neither the original nor inspect."""
     agent = tmp_path / "agent.pyz"

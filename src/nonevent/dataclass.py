@@ -6,7 +6,8 @@ six methods, with the help of ``inspect``. Here ``__init__`` is compiled for the
 the other methods are the same for all classes.
 
 A type checker sees those of :mod:`dataclasses`, whose functions take the classes made here too.
-What none of them needs is not there: inheritance, order, ``__post_init__``, pickling.
+What none of them needs is not there: inheritance, order, ``__post_init__``, copying
+and pickling.
 """
 
 from __future__ import annotations
@@ -96,9 +97,13 @@ def _value(given: object) -> object:
 
 def _slotted(plain: type, *, frozen: bool, kw_only: bool) -> type:
     """The class anew: slots cannot be added to one that is there."""
+    assert plain.__bases__ == (object,), plain  # noqa: S101
     names = tuple(plain.__annotations__)
     own = {name: value for name, value in vars(plain).items() if name not in _UNSLOTTED}
     defaults = {name: own.pop(name) for name in names if name in own}
+    for name, default in defaults.items():
+        if default.__hash__ is None:
+            raise ValueError(f"the default of {plain.__qualname__}.{name} can change: use field()")
     return type(plain)(
         plain.__name__,
         plain.__bases__,

@@ -176,6 +176,8 @@ def _build(job: _Job, report: Report) -> Built:
             here = Target(python=job.python, platform=job.python.platform)
             tools = stack.enter_context(own(here, bundle=""))
         finished = _build_app(job, tools.tree, locked, folder, report)
+        if tools is not deps:
+            tools.stored()
         with phase(report, "artifact") as current:
             layers = (deps.stored(), bundle) if bundle else (deps.stored(),)
             manifest = _manifest(job, digest, layers, finished)

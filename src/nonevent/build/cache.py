@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -82,7 +82,7 @@ def kept(
         if is_whole(folder):
             yield None
             return
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         _forget(folder.parent, is_whole)
         with scratch(folder.parents[1]) as work:
             made = work / folder.name
@@ -96,7 +96,13 @@ def kept(
             if is_whole(folder):
                 (folder / BEGUN).unlink(missing_ok=True)
             else:
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Take a folder out of the cache at once, so that no half of it can be left."""
+    with scratch(folder.parents[1]) as work, suppress(FileNotFoundError):
+        folder.rename(work / folder.name)
 
 
 def _lock_of(folder: Path) -> Path:
@@ -110,7 +116,7 @@ def _forget(parent: Path, is_whole: Callable[[Path], bool]) -> None:
         if not folder.is_dir():
             continue
         if folder.stat().st_mtime < oldest:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
         elif (folder / BEGUN).exists():
             _remove_unless_held(folder, is_whole)
 
@@ -122,7 +128,7 @@ def _remove_unless_held(folder: Path, is_whole: Callable[[Path], bool]) -> None:
         except BlockingIOError:
             return  # A build is at work in it.
         if not is_whole(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
 
 
 def write_beside(file: Path, content: bytes) -> None:

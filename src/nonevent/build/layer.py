@@ -117,8 +117,6 @@ def pack_listed(
     packed: list[Entry] = []
     frames: list[Frame] = []
     for _, grouped in itertools.groupby(found.items(), _package):
-        if stop and stop.is_set():
-            raise BuildFailed("packing was stopped")
         group = dict(grouped)
         if group.keys() <= known.entries.keys():
             listed = Layer(name=name, entries=tuple(known.entries[path] for path in group))
@@ -126,7 +124,7 @@ def pack_listed(
                 packed += listed.entries
                 frames.append(frame)
                 continue
-        made, frame = _pack(name, group, folder)
+        made, frame = _pack(name, group, folder, stop)
         if any(known.entries.get(entry.path, entry) != entry for entry in made):
             raise Changed("a file of an earlier layer is damaged")
         packed += made
@@ -154,7 +152,9 @@ def _linked(frame: Frame | None, folder: Path) -> Frame | None:
     return linked
 
 
-def _pack(name: str, group: Listing, folder: Path) -> tuple[tuple[Entry, ...], Frame]:
+def _pack(
+    name: str, group: Listing, folder: Path, stop: Event | None = None
+) -> tuple[tuple[Entry, ...], Frame]:
     """Entries that follow each other, hashed, listed and packed in one pass."""
     packed: list[Entry] = []
     file = folder / "frame"
@@ -164,10 +164,9 @@ def _pack(name: str, group: Listing, folder: Path) -> tuple[tuple[Entry, ...], F
         io.BufferedWriter(frame, CHUNK) as members,
     ):
         for path, entry in group.items():
-            try:
-                packed.append(_pack_entry(entry, path, f"{name}/{path}", members))
-            except FileNotFoundError as error:
-                raise _changed(path) from error
+            if stop and stop.is_set():
+                raise BuildFailed("packing was stopped")
+            packed.append(_pack_entry(entry, path, f"{name}/{path}", members))
     listed = Layer(name=name, entries=tuple(packed)).ref.digest
     with file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()

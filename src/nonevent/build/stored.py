@@ -26,7 +26,6 @@ from nonevent.build.layer import (
     pack_listed,
 )
 from nonevent.build.zstd import VERSION
-from nonevent.errors import NoneventError
 from nonevent.model.manifest import LayerRef
 from nonevent.model.parse import canonical
 
@@ -126,9 +125,10 @@ def making(
         else:
             packages = _stored(folder, reused=True).packages
             job = partial(_refuse_damaged, folder)
-        with ThreadPoolExecutor(max_workers=1) as beside:
+        with ThreadPoolExecutor(max_workers=1) as beside, _stopping(stop):
             packing = beside.submit(job)
-            # Whoever waits for the layer need not wait for the block.
+            # Whoever waits for the layer need not wait for the block: its lock goes when it is
+            # whole. What could not be packed keeps it until it is made again, or the block ends.
             packing.add_done_callback(lambda done: None if done.exception() else held.close())
             try:
                 yield Making(
@@ -138,13 +138,21 @@ def making(
                     packing=packing,
                     again=again,
                 )
-            except NoneventError:
+            except Exception:
                 with suppress(Changed):
                     packing.result()  # A full disk, say, may be why the block failed.
                 raise
-            except BaseException:
-                stop.set()
-                raise
+
+
+@contextmanager
+def _stopping(stop: Event) -> Iterator[None]:
+    """Say so where the block is interrupted."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            stop.set()
+        raise
 
 
 def _packing(name: str, folder: Path, filled: Filled, stop: Event) -> Callable[[], None]:
@@ -158,12 +166,14 @@ def _packing(name: str, folder: Path, filled: Filled, stop: Event) -> Callable[[
 
 def _pack(name: str, folder: Path, filled: Filled, found: Listing, since: int, stop: Event) -> None:
     known = filled.known
+    binaries: dict[str, Needs] = {}
     try:
-        binaries = binaries_in(found.items(), known=known.entries, were=known.binaries)
-    except FileNotFoundError as error:
+        if filled.needs is None:
+            binaries = binaries_in(found.items(), known=known.entries, were=known.binaries)
+        # What was written to since it was listed was perhaps read above, and is refused here.
+        layer, frames = pack_listed(name, found, folder / "frames", known, stop=stop)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise Changed(f"{error.filename} was there when it was listed") from error
-    # What was written to since it was listed was perhaps read above, and is refused here.
-    layer, frames = pack_listed(name, found, folder / "frames", known, stop=stop)
     about = {
         "ref": asdict(layer.ref),
         "needs": asdict(filled.needs or together(binaries)),

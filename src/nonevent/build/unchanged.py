@@ -64,8 +64,13 @@ class Unchanged:
             for path, entry in entries.items():
                 source = f"{self.earlier.tree}/{path}"
                 self._see(source, entry)
-                os.link(source, f"{tree}/{path}", follow_symlinks=False)
-        except OSError:
+                folder, _, name = path.rpartition("/")
+                if isinstance(entry, File) and name.endswith(".py") and folder not in code:
+                    # It is about to be compiled, so it must be what is listed.
+                    _copy(source, tree / path, entry)
+                else:
+                    os.link(source, f"{tree}/{path}", follow_symlinks=False)
+        except (OSError, ValueError):
             return None
         return Linked(entries=entries, folders=frozenset(code))
 
@@ -90,6 +95,13 @@ class Linked:
 
 
 NOTHING = Linked(entries={}, folders=frozenset())
+
+
+def _copy(source: str, target: Path, entry: File) -> None:
+    content = read(source, entry.digest)
+    with target.open("xb") as file:
+        file.write(content)
+    target.chmod(entry.mode)
 
 
 def unchanged_since(earlier: Earlier, made: Made) -> Unchanged | None:
