@@ -6,8 +6,8 @@ six methods, with the help of ``inspect``. Here ``__init__`` is compiled for the
 the other methods are the same for all classes.
 
 A type checker sees those of :mod:`dataclasses`, whose functions take the classes made here too.
-What none of them needs is not there: inheritance, order, ``__post_init__``, copying
-and pickling.
+What none of them needs is not there: inheritance, order, ``__post_init__``, copying and
+pickling.
 """
 
 from __future__ import annotations
