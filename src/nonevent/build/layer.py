@@ -65,7 +65,7 @@ class Known:
 NOTHING = Known()
 
 
-class Changed(BuildFailed):
+class Changed(Exception):
     """A file is another than it was when it was listed, now or in an earlier layer."""
 
 
@@ -78,9 +78,12 @@ def pack(
     """The layer that a folder makes, and its members, packed into frames in a new folder.
 
     Raises:
-        BuildFailed, Changed: see :func:`listing` and :func:`pack_listed`.
+        BuildFailed: see :func:`listing`; or somebody writes into the folder.
     """
-    return pack_listed(name, listing(name, tree, known), folder, known)
+    try:
+        return pack_listed(name, listing(name, tree, known), folder, known)
+    except Changed as error:
+        raise BuildFailed(str(error)) from error
 
 
 def listing(name: str, tree: Path, known: Known = NOTHING) -> Listing:

@@ -26,6 +26,7 @@ from nonevent.build.layer import (
     pack_listed,
 )
 from nonevent.build.zstd import VERSION
+from nonevent.errors import BuildFailed
 from nonevent.model.manifest import LayerRef
 from nonevent.model.parse import canonical
 
@@ -198,7 +199,10 @@ def _make_again(name: str, folder: Path, fill: Callable[[Path], Filled], mark: s
 
     with kept(folder, lambda work: fill(work / "tree"), is_whole=is_right) as filled:
         if filled:
-            _packing(name, folder, filled, Event())()
+            try:
+                _packing(name, folder, filled, Event())()
+            except Changed as error:
+                raise BuildFailed(str(error), hint="what else writes into the cache?") from error
 
 
 def _stored(folder: Path, *, reused: bool) -> Stored:
