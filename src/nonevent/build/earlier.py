@@ -7,7 +7,6 @@ layer was given when it was made: a tree may be damaged, or removed meanwhile by
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nonevent.build.elf import needs_from
 from nonevent.build.lock.parts import COMMON
-from nonevent.build.stored import frames_in
+from nonevent.build.stored import about_of, frames_in
 from nonevent.build.zstd import VERSION
 from nonevent.errors import FormatInvalid
 from nonevent.model.manifest import File, read_layer
@@ -93,7 +92,7 @@ def earlier_of(folders: Iterable[Path], made: Made) -> Earlier | None:
 
 def _made(folder: Path) -> Made:
     try:
-        return _made_as(json.loads((folder / "about.json").read_bytes())["notes"])
+        return _made_as(about_of(folder)["notes"])
     except (OSError, LookupError, ValueError, TypeError):
         return Made(terms="", settings="", lock={})
 
@@ -104,7 +103,7 @@ def _made_as(notes: Mapping[str, Any]) -> Made:
 
 def _earlier(folder: Path) -> Earlier | None:
     try:
-        about = json.loads((folder / "about.json").read_bytes())
+        about = about_of(folder)
         since = int(about["since"])
         made = _made_as(about["notes"])
         listed = read_layer(read(f"{folder}/layer.json", about["ref"]["digest"]))

@@ -124,7 +124,7 @@ def making(
         if filled:
             packages, job = filled.packages, _packing(name, folder, filled, stop)
         else:
-            packages = _stored(folder, reused=True).packages
+            packages = _packages(about_of(folder))
             job = partial(_refuse_damaged, folder)
         with ThreadPoolExecutor(max_workers=1) as beside, _stopping(stop):
             packing = beside.submit(job)
@@ -206,7 +206,7 @@ def _make_again(name: str, folder: Path, fill: Callable[[Path], Filled], mark: s
 
 
 def _stored(folder: Path, *, reused: bool) -> Stored:
-    about = json.loads((folder / "about.json").read_bytes())
+    about = about_of(folder)
     return Stored(
         ref=LayerRef(**about["ref"]),
         packed=Packed(
@@ -216,9 +216,19 @@ def _stored(folder: Path, *, reused: bool) -> Stored:
         ),
         tree=folder / "tree",
         needs=needs_from(about["needs"]),
-        packages=tuple((name, version) for name, version in about["packages"]),
+        packages=_packages(about),
         reused=reused,
     )
+
+
+def about_of(folder: Path) -> dict[str, Any]:
+    """What a stored layer says of itself."""
+    about: dict[str, Any] = json.loads((folder / "about.json").read_bytes())
+    return about
+
+
+def _packages(about: dict[str, Any]) -> Packages:
+    return tuple((name, version) for name, version in about["packages"])
 
 
 def frames_in(folder: Path, about: dict[str, Any]) -> tuple[Frame, ...]:
@@ -232,7 +242,7 @@ def frames_in(folder: Path, about: dict[str, Any]) -> tuple[Frame, ...]:
 def _is_whole(folder: Path, mark: str) -> bool:
     """Whether a kept layer has a tree, and says what an artifact takes of it."""
     try:
-        about = json.loads((folder / "about.json").read_bytes())
+        about = about_of(folder)
         encoded = (folder / "layer.json").read_bytes()
         right = hashlib.sha256(encoded).hexdigest() == about["ref"]["digest"]
         frames_in(folder, about)
@@ -248,4 +258,4 @@ def _refuse_damaged(folder: Path) -> None:
 
 def _is_right(folder: Path) -> bool:
     """Whether the frames of a kept layer still have what was written into them."""
-    return are_right(frames_in(folder, json.loads((folder / "about.json").read_bytes())))
+    return are_right(frames_in(folder, about_of(folder)))
